@@ -1,0 +1,76 @@
+# One verb each: dev, check, test, demo, bench, docs, clean. Each sets up what it needs.
+# Needs Python 3.11 or newer (with pip and venv), make and a C++ compiler; all else is installed
+# into .venv. Another interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.hwnas-dev
+PIP := $(BIN)/python -m pip
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+# ONNX Runtime sends telemetry by default and measures slower with it.
+export ORT_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_PYTHON_VERSION_WARNING := 1
+# The scripts that recipes call see the environment's commands first.
+export PATH := $(BIN):$(PATH)
+# A tree on the path would hide the installed package.
+unexport PYTHONPATH
+
+BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt hwnas/_version.py \
+	$(shell find hwnas/runtime/cpp -type f 2>/dev/null)
+
+.PHONY: help dev check test demo bench docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make dev    set up .venv with hwnas, editable, and its tools"
+	@echo "make check  ruff, mypy, import-linter"
+	@echo "make test   all tests"
+	@echo "make demo   the whole path on the digits example, into build/demo"
+	@echo "make bench  ViT-S/16: the switchable bundle against static sessions"
+	@echo "make docs   regenerate docs/cli.md from the commands' help"
+	@echo "make clean  remove what was built (.venv stays)"
+
+dev: $(STAMP)
+
+$(STAMP): $(BUILD_INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is not Python 3.11 or newer; run: make PYTHON=python3.11" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || { echo "[1/4] $(VENV): a virtual environment"; \
+		$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; }
+	@echo "[2/4] pip and the build tools"
+	@$(INSTALL) --upgrade pip
+	@$(INSTALL) --group build
+	@echo "[3/4] hwnas and its dependencies (torch is large: minutes on a first run)"
+	@$(INSTALL) --no-build-isolation --config-settings=cmake.define.HWNAS_WERROR=ON \
+		--editable '.[examples]'
+	@echo "[4/4] the developer tools"
+	@$(INSTALL) --group dev
+	@touch $@
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: $(STAMP)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+demo: $(STAMP)
+	bash examples/digits/demo.sh build/demo
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_vit.py
+
+docs: $(STAMP)
+	@mkdir -p docs build
+	$(BIN)/python -m hwnas.cli.reference > build/cli.md
+	@mv build/cli.md docs/cli.md
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find hwnas profilers targets tests examples benchmarks -name __pycache__ -prune \
+		-exec rm -rf {} + 2>/dev/null || true

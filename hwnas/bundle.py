@@ -1,0 +1,243 @@
+"""Reading and writing bundles: the one reader and the one writer of the format.
+
+Reading trusts nothing: the schema's version, every path, every size and every hash are checked
+before a graph is handed to a runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from hwnas.errors import BundleError, NewerSchema, UnknownName, UnsafePath
+from hwnas.files import atomic_directory, sha256_file
+from hwnas.manifest import (
+    SCHEMA_VERSION,
+    Block,
+    Graph,
+    Manifest,
+    Segment,
+    SubnetEntry,
+    WeightRange,
+    WeightsFile,
+)
+from hwnas.program import Program, assemble, check, program_kind
+from hwnas.space import Subnet
+
+__all__ = [
+    "MANIFEST",
+    "WEIGHTS",
+    "Block",
+    "Bundle",
+    "BundleWriter",
+    "Graph",
+    "Manifest",
+    "Segment",
+    "SubnetEntry",
+    "WeightRange",
+    "WeightsFile",
+    "bytes_used",
+    "write_bundle",
+]
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+
+
+class Bundle:
+    """An opened bundle. Immutable; may be shared between threads.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        form: Literal["space", "subnets"] | None = None,
+        *,
+        verify: bool = True,
+    ) -> Bundle:
+        """Open the bundle at ``path``.
+
+        Args:
+            path: its folder.
+            form: what it must hold: ``space`` (from compile) or ``subnets`` (from export).
+            verify: compare the hash of every file; without it only sizes are compared.
+
+        Raises:
+            BundleError: missing, cut off, altered or unreadable; a form that does not fit.
+            NewerSchema: written by a newer hwnas.
+            UnsafePath: it names a file outside its folder.
+            SignatureError: a program whose calls do not fit each other.
+        """
+        root = Path(path)
+        manifest = _read_manifest(root)
+        bundle = cls(root, manifest)
+        if form is not None and manifest.form != form:
+            fix = {
+                "space": "give the folder that 'hwnas compile' wrote",
+                "subnets": "give the folder that 'hwnas export --to bundle' wrote",
+            }
+            raise BundleError(
+                f"{root} is a bundle of form {manifest.form!r}, not {form!r}", fix[form]
+            )
+        bundle._check_files(verify)
+        for entry in manifest.subnets.values():
+            check(entry.program, manifest.segments, manifest.inputs)
+        return bundle
+
+    def _check_files(self, verify: bool) -> None:
+        weights = self.manifest.weights
+        _check_file(self.file(weights.file), weights.bytes, weights.sha256, verify)
+        for graph in self.graphs.values():
+            _check_file(self.file(graph.file), graph.bytes, graph.sha256, verify)
+
+    def file(self, relative: str) -> Path:
+        """Path of a file of the bundle; :class:`UnsafePath` if it would lie outside."""
+        full = (self.path / relative).resolve()
+        if not full.is_relative_to(self.path.resolve()) or Path(relative).is_absolute():
+            raise UnsafePath(
+                f"{self.path}: the manifest names {relative!r}, which is outside the bundle",
+                "get the bundle again from where it was made; do not use this one",
+            )
+        return full
+
+    @property
+    def graphs(self) -> Mapping[str, Graph]:
+        """All blocks and segments by id."""
+        return {**self.manifest.blocks, **self.manifest.segments}
+
+    def model(self, unit: str) -> bytes:
+        """Serialised ONNX of a block or segment; its weights are external, in :attr:`path`."""
+        return self.file(self.graphs[unit].file).read_bytes()
+
+    def kinds(self) -> dict[str, str]:
+        """Each kind with the first block of that kind, in the order of the space."""
+        first: dict[str, str] = {}
+        for unit, block in self.manifest.blocks.items():
+            first.setdefault(block.kind, unit)
+        return first
+
+    def program(self, subnet: Subnet) -> Program:
+        """The program of block calls of ``subnet`` (form ``space``)."""
+        return assemble(self.manifest.space, subnet)
+
+    def subnet_kind(self, subnet: Subnet) -> str:
+        """Structural hash of ``subnet``: the key of its whole-subnet measurements."""
+        kinds = {unit: block.kind for unit, block in self.manifest.blocks.items()}
+        return program_kind(self.program(subnet), kinds)
+
+    def entry(self, name: str) -> SubnetEntry:
+        """The shipped subnet of that name (form ``subnets``).
+
+        Raises:
+            UnknownName: it does not ship; those that do are listed.
+        """
+        try:
+            return self.manifest.subnets[name]
+        except KeyError:
+            raise UnknownName("subnet", name, list(self.manifest.subnets)) from None
+
+    def weight_bytes(self, subnet: Subnet) -> int:
+        """Bytes of weights that ``subnet`` uses, each byte counted once (form ``space``)."""
+        return bytes_used(self.manifest.blocks[unit] for unit in subnet.blocks)
+
+
+def bytes_used(graphs: Iterator[Graph] | list[Graph]) -> int:
+    """Bytes of the weights file that ``graphs`` use together, each byte counted once."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for graph in graphs:
+        for used in graph.weights:
+            ranges.setdefault(used.tensor, []).append((used.offset, used.offset + used.length))
+    total = 0
+    for spans in ranges.values():
+        end = 0
+        for start, stop in sorted(spans):
+            total += max(0, stop - max(start, end))
+            end = max(end, stop)
+    return total
+
+
+def _read_manifest(root: Path) -> Manifest:
+    path = root / MANIFEST
+    again = "make it again with 'hwnas compile' or 'hwnas export', or copy it again in full"
+    if not root.exists():
+        raise BundleError(f"{root} does not exist", "check the path")
+    if not path.is_file():
+        raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}", again)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is cut off or not JSON: {error}", again) from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchema(path, version, SCHEMA_VERSION)
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the manifest"
+        raise BundleError(f"{path}: {where}: {first['msg']}", again) from error
+
+
+def _check_file(path: Path, size: int, sha256: str, verify: bool) -> None:
+    again = "make the bundle again, or copy it again in full"
+    if not path.is_file():
+        raise BundleError(f"{path} is missing", again)
+    found = path.stat().st_size
+    if found != size:
+        raise BundleError(f"{path} has {found} bytes, the manifest says {size}", again)
+    if verify and sha256_file(path) != sha256:
+        raise BundleError(f"{path} was altered: its SHA-256 is not the manifest's", again)
+
+
+@contextmanager
+def write_bundle(path: Path) -> Iterator[BundleWriter]:
+    """Write a bundle whole or not at all.
+
+    Yields:
+        A writer; call its :meth:`BundleWriter.finish` last.
+
+    Raises:
+        UsageError: ``path`` exists and is not a bundle.
+        HwnasError: the disk is full or the place cannot be written.
+    """
+    with atomic_directory(path, MANIFEST) as folder:
+        yield BundleWriter(folder)
+
+
+class BundleWriter:
+    """Puts files into a bundle that is being written. ``folder`` holds ``weights.safetensors``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add_graph(self, file: str, model: bytes) -> tuple[str, int]:
+        """Write one ONNX file; returns its SHA-256 and its size."""
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(model)
+        return hashlib.sha256(model).hexdigest(), len(model)
+
+    def weights(self) -> WeightsFile:
+        """Describe the weights file, which must have been written into :attr:`folder`."""
+        path = self.folder / WEIGHTS
+        return WeightsFile(file=WEIGHTS, sha256=sha256_file(path), bytes=path.stat().st_size)
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest: the same manifest gives the same bytes."""
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

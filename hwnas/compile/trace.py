@@ -1,0 +1,159 @@
+"""Running a supernet's blocks once to learn their signatures, and checking that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hwnas.errors import SignatureError, SupernetError
+from hwnas.program import DTYPES, TensorSpec
+from hwnas.space import Slot
+from hwnas.supernets.protocol import Supernet
+
+__all__ = ["TracedBlock", "describe", "trace"]
+
+OUT = "_out"
+"""Ends the name of a graph's output, so that a block may read and write one value."""
+
+
+@dataclass(frozen=True)
+class TracedBlock:
+    """One choice at one slot, run once.
+
+    Attributes:
+        slot, choice: which.
+        module: in eval mode; its tensors are views of the supernet's.
+        inputs, outputs: its signature, with the names that the exported graph will have.
+        arguments: the tensors that it was run on.
+        results: what it gave.
+    """
+
+    slot: str
+    choice: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    arguments: tuple[torch.Tensor, ...]
+    results: tuple[torch.Tensor, ...]
+
+    @property
+    def id(self) -> str:
+        """Block id."""
+        return f"{self.slot}/{self.choice}"
+
+
+def describe(name: str, tensor: torch.Tensor) -> TensorSpec:
+    """Name, dtype and shape of a tensor; :class:`SupernetError` for a dtype that cannot be."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise SupernetError(f"{name} is {dtype}", f"use one of {', '.join(sorted(DTYPES))}")
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(tensor.shape))
+
+
+def trace(supernet: Supernet) -> tuple[tuple[TensorSpec, ...], list[TracedBlock]]:
+    """Run every choice of every slot on the values that reach it.
+
+    Returns:
+        The network's inputs, and the blocks in the space's order.
+
+    Raises:
+        SupernetError: example inputs are missing, or a block fails; names the slot.
+        SignatureError: choices of one slot differ in what they give, or a slot that can be
+            skipped changes the shape of a value; names the slot and both shapes.
+    """
+    space = supernet.space
+    example = dict(supernet.example_inputs())
+    if set(example) != set(space.inputs):
+        raise SupernetError(
+            f"example_inputs() gives {sorted(example)}, the space takes {list(space.inputs)}",
+            "give one tensor for each name in Space.inputs",
+        )
+    inputs = tuple(describe(name, example[name]) for name in space.inputs)
+    values: dict[str, torch.Tensor] = dict(example)
+    blocks: list[TracedBlock] = []
+    for slot in space.slots:
+        of_slot = [_run(supernet, slot, choice, values) for choice in slot.choices]
+        _same_outputs(slot, of_slot)
+        written = dict(zip(slot.writes, of_slot[-1].results, strict=True))
+        if slot.name in space.skippable:
+            _may_be_skipped(slot, values, written)
+        values.update(written)
+        blocks += of_slot
+    always = {n for s in space.slots if s.name not in space.skippable for n in s.writes}
+    missing = [name for name in space.outputs if name not in always]
+    if missing:
+        raise SignatureError(
+            f"the network returns {', '.join(missing)}, which no slot that every subnet has writes",
+            "check Space.outputs and the slots' writes",
+        )
+    return inputs, blocks
+
+
+def _run(
+    supernet: Supernet, slot: Slot, choice: str, values: dict[str, torch.Tensor]
+) -> TracedBlock:
+    where = f"slot {slot.name!r}, choice {choice!r}"
+    missing = [name for name in slot.reads if name not in values]
+    if missing:
+        raise SignatureError(
+            f"{where} reads {', '.join(missing)}, which nothing before it writes",
+            f"values there: {', '.join(values)}",
+        )
+    arguments = tuple(values[name] for name in slot.reads)
+    given = ", ".join(f"{n}: {describe(n, values[n])}" for n in slot.reads)
+    try:
+        module = supernet.block(slot.name, choice).eval()
+        with torch.inference_mode():
+            result = module(*(tensor.clone() for tensor in arguments))
+    except Exception as error:
+        raise SignatureError(
+            f"{where} cannot run on what reaches it ({given}): {type(error).__name__}: {error}",
+            "make the slots before it give what this block takes",
+        ) from error
+    results = result if isinstance(result, tuple) else (result,)
+    if len(results) != len(slot.writes) or not all(isinstance(r, torch.Tensor) for r in results):
+        raise SignatureError(
+            f"{where} gives {len(results)} values, the slot writes {', '.join(slot.writes)}",
+            "return one tensor for each name in Slot.writes",
+        )
+    return TracedBlock(
+        slot=slot.name,
+        choice=choice,
+        module=module,
+        inputs=tuple(describe(n, t) for n, t in zip(slot.reads, arguments, strict=True)),
+        outputs=tuple(describe(n + OUT, t) for n, t in zip(slot.writes, results, strict=True)),
+        arguments=arguments,
+        results=results,
+    )
+
+
+def _same_outputs(slot: Slot, blocks: Sequence[TracedBlock]) -> None:
+    first = blocks[0]
+    for other in blocks[1:]:
+        for a, b in zip(first.outputs, other.outputs, strict=True):
+            if not a.fits(b):
+                raise SignatureError(
+                    f"slot {slot.name!r}: choice {first.choice!r} writes {a}, "
+                    f"choice {other.choice!r} writes {b}",
+                    "make all choices of a slot give the same shape and dtype",
+                )
+
+
+def _may_be_skipped(
+    slot: Slot, before: dict[str, torch.Tensor], written: dict[str, torch.Tensor]
+) -> None:
+    for name, tensor in written.items():
+        if name not in before:
+            raise SignatureError(
+                f"slot {slot.name!r} can be skipped, but alone writes {name!r}",
+                "let an earlier slot write it too, or take this slot out of the depth rule",
+            )
+        old, new = describe(name, before[name]), describe(name, tensor)
+        if not old.fits(new):
+            raise SignatureError(
+                f"slot {slot.name!r} can be skipped, but turns {old} into {new}",
+                "only slots that keep shape and dtype can be in a depth rule's optional part",
+            )

@@ -1,0 +1,36 @@
+"""``--to onnx``: one complete ONNX file per subnet, all over one weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from hwnas.bundle import WEIGHTS, Bundle
+from hwnas.export.request import Wanted
+from hwnas.export.weights import WeightCut
+from hwnas.files import atomic_directory
+from hwnas.link import whole
+
+__all__ = ["export_onnx"]
+
+
+def export_onnx(bundle: Bundle, wanted: Sequence[Wanted], path: str | Path) -> list[Path]:
+    """Write ``NAME.onnx`` for each of ``wanted`` and one ``weights.safetensors`` into ``path``.
+
+    Each file is a complete model that stock ONNX Runtime loads by its path; all of them point
+    into the one weights file beside them. Each has passed ``onnx.checker``.
+
+    Returns:
+        The ONNX files, in the order of ``wanted``.
+    """
+    path = Path(path)
+    models = {item.subnet.name: whole(bundle, item.subnet) for item in wanted}
+    with atomic_directory(path, WEIGHTS) as folder:
+        WeightCut(bundle, models.values()).write(folder)
+        for name, model in models.items():
+            file = folder / f"{name}.onnx"
+            file.write_bytes(model.SerializeToString(deterministic=True))
+            onnx.checker.check_model(file, full_check=True)
+    return [path / f"{name}.onnx" for name in models]

@@ -1,0 +1,132 @@
+"""Comparing what ships with what it came from, on random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hwnas.errors import VerificationFailed
+from hwnas.program import TensorSpec
+from hwnas.runtime import Switcher
+from hwnas.runtime.inputs import random_inputs
+from hwnas.space import Subnet
+
+__all__ = [
+    "TOLERANCE",
+    "Runner",
+    "Verification",
+    "bundle_runner",
+    "onnx_runner",
+    "verify",
+]
+
+Array = NDArray[np.generic]
+Runner = Callable[[Subnet, Mapping[str, Array]], Mapping[str, Array]]
+
+TOLERANCE = 1e-3
+"""Largest difference allowed, relative to the largest value of the reference (or to 1)."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Largest absolute difference of one subnet between two ways of running it."""
+
+    subnet: str
+    artifact: str
+    reference: str
+    max_abs_diff: float
+    scale: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is within :data:`TOLERANCE`; a NaN is not."""
+        return self.max_abs_diff <= TOLERANCE * max(1.0, self.scale)
+
+
+def verify(
+    subnets: Sequence[Subnet],
+    inputs: Sequence[TensorSpec],
+    artifact: tuple[str, Runner],
+    references: Mapping[str, Runner],
+    *,
+    rounds: int = 3,
+) -> list[Verification]:
+    """Run each subnet on ``rounds`` random inputs as shipped and as every reference does.
+
+    Args:
+        subnets: what to compare.
+        inputs: the network's inputs.
+        artifact: name and runner of what ships.
+        references: name and runner of each thing to compare with, such as torch.
+        rounds: how many inputs.
+
+    Returns:
+        One record per subnet and reference.
+
+    Raises:
+        VerificationFailed: some difference is too large; names the worst.
+    """
+    name, run = artifact
+    records = []
+    for subnet in subnets:
+        worst = dict.fromkeys(references, (0.0, 0.0))
+        for seed in range(rounds):
+            feeds = random_inputs(inputs, seed)
+            got = run(subnet, feeds)
+            for reference, other in references.items():
+                found = _difference(got, other(subnet, feeds))
+                old = worst[reference]
+                worst[reference] = (_larger(old[0], found[0]), _larger(old[1], found[1]))
+        records += [
+            Verification(subnet.name, name, reference, difference, scale)
+            for reference, (difference, scale) in worst.items()
+        ]
+    failed = [record for record in records if not record.ok]
+    if failed:
+        bad = max(
+            failed, key=lambda r: r.max_abs_diff if r.max_abs_diff == r.max_abs_diff else np.inf
+        )
+        raise VerificationFailed(
+            f"{bad.subnet}: {bad.artifact} differs from {bad.reference} by {bad.max_abs_diff:.3g} "
+            f"(largest value {bad.scale:.3g})",
+            "if the supernet's code or weights changed since, compile it again",
+        )
+    return records
+
+
+def _larger(old: float, new: float) -> float:
+    # A NaN must not be lost in a comparison.
+    return float(np.maximum(old, new))
+
+
+def _difference(got: Mapping[str, Array], wanted: Mapping[str, Array]) -> tuple[float, float]:
+    difference = scale = 0.0
+    for name, array in wanted.items():
+        a, b = got[name].astype(np.float64), array.astype(np.float64)
+        difference = _larger(difference, float(np.abs(a - b).max(initial=0.0)))
+        scale = _larger(scale, float(np.abs(b).max(initial=0.0)))
+    return difference, scale
+
+
+def bundle_runner(path: Path) -> Runner:
+    """The switcher on the bundle that ``--to bundle`` wrote."""
+    switcher = Switcher(path)
+    return lambda subnet, feeds: switcher.run(feeds, subnet=subnet.name)
+
+
+def onnx_runner(folder: Path) -> Runner:
+    """Stock ONNX Runtime on the files that ``--to onnx`` wrote, each loaded by its path."""
+
+    def run(subnet: Subnet, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        session = ort.InferenceSession(
+            folder / f"{subnet.name}.onnx", providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    return run

@@ -1,0 +1,7 @@
+"""Linking: blocks become one whole graph, or the segments that several subnets share."""
+
+from hwnas.link.merge import merge
+from hwnas.link.segments import Linked, link
+from hwnas.link.whole import whole
+
+__all__ = ["Linked", "link", "merge", "whole"]

@@ -1,0 +1,40 @@
+"""One subnet as one complete graph: what a monolithic export of it would be."""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from hwnas.bundle import Bundle
+from hwnas.graphs import parse_model
+from hwnas.link.merge import merge
+from hwnas.program import Program, check
+from hwnas.space import Subnet
+
+__all__ = ["whole"]
+
+
+def whole(bundle: Bundle, subnet: Subnet | str) -> ModelProto:
+    """The complete graph of ``subnet``, its weights external in ``bundle.path``.
+
+    Args:
+        bundle: of either form: blocks or segments are joined.
+        subnet: of the space (form ``space``), or the name of one that ships (form ``subnets``).
+
+    Raises:
+        UnknownName: there is no such subnet.
+    """
+    if bundle.manifest.form == "space":
+        found = bundle.manifest.space.find(subnet) if isinstance(subnet, str) else subnet
+        name, program = found.name, bundle.program(found)
+    else:
+        name = subnet if isinstance(subnet, str) else subnet.name
+        program = bundle.entry(name).program
+    return _join(bundle, program, name)
+
+
+def _join(bundle: Bundle, program: Program, name: str) -> ModelProto:
+    units = dict.fromkeys(call.unit for call in program.calls)
+    models = {unit: parse_model(bundle.model(unit), unit) for unit in units}
+    inputs = {value: value for value in program.inputs}
+    types = check(program, bundle.graphs, bundle.manifest.inputs)
+    return merge(program.calls, models, inputs, program.outputs, types, name)

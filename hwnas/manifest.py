@@ -1,0 +1,124 @@
+"""What ``manifest.json`` says: the file format of a bundle, and nothing but data.
+
+    net.hwnas/
+      manifest.json         this file's models; written last
+      weights.safetensors   every tensor once
+      blocks/*.onnx         form "space": one graph per block, for measuring and choosing
+      segments/*.onnx       form "subnets": what the chosen subnets share, for running
+
+Graphs hold no weights: their initialisers point into ``weights.safetensors`` by byte offset, as
+ONNX external data whose location is relative to the bundle's folder. ``schema_version`` counts
+changes of this format, apart from the version of hwnas.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+from hwnas.program import Program, TensorSpec
+from hwnas.space import Space
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Block",
+    "Graph",
+    "Manifest",
+    "Segment",
+    "SubnetEntry",
+    "WeightRange",
+    "WeightsFile",
+]
+
+SCHEMA_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WeightRange(_Frozen):
+    """Bytes of one stored tensor that a graph uses: ``length`` bytes from ``offset`` in it."""
+
+    tensor: str
+    offset: NonNegativeInt
+    length: NonNegativeInt
+
+
+class Graph(_Frozen):
+    """One ONNX file of the bundle.
+
+    Attributes:
+        file: path relative to the bundle's folder.
+        sha256: of that file.
+        bytes: its size.
+        kind: structural hash; graphs of one kind differ only in the values of their weights.
+        inputs, outputs: its signature, in order.
+        weights: what it uses of the weights file.
+    """
+
+    file: str
+    sha256: str
+    bytes: NonNegativeInt
+    kind: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: tuple[WeightRange, ...]
+
+
+class Block(Graph):
+    """One choice at one slot."""
+
+    slot: str
+    choice: str
+
+
+class Segment(Graph):
+    """Linked blocks that the same subnets run one after the other."""
+
+    blocks: tuple[str, ...]
+
+
+class WeightsFile(_Frozen):
+    """The one weights file."""
+
+    file: str
+    sha256: str
+    bytes: NonNegativeInt
+
+
+class SubnetEntry(_Frozen):
+    """A subnet that ships.
+
+    Attributes:
+        choices: slot to choice.
+        program: calls of segments.
+        kind: structural hash of the whole subnet, the key of whole-subnet measurements.
+        weight_bytes: bytes of weights that it uses.
+        quality: as in the plan, if there was one.
+        cost: predicted and measured cost, as in the plan (ms, bytes).
+    """
+
+    choices: dict[str, str]
+    program: Program
+    kind: str
+    weight_bytes: NonNegativeInt
+    quality: float | None = None
+    cost: dict[str, float] = Field(default_factory=dict)
+
+
+class Manifest(_Frozen):
+    """All that is known of a bundle; see the module's docstring for the files beside it."""
+
+    schema_version: Literal[1] = 1
+    hwnas: str
+    form: Literal["space", "subnets"]
+    space: Space
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: WeightsFile
+    blocks: dict[str, Block] = Field(default_factory=dict)
+    segments: dict[str, Segment] = Field(default_factory=dict)
+    subnets: dict[str, SubnetEntry] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)

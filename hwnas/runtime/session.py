@@ -1,0 +1,99 @@
+"""Opening ONNX Runtime sessions over one shared weights file, arena and thread pool.
+
+Without a shared arena a chain of sessions was measured 2.5% slower than one session, and takes
+more memory; without a shared thread pool each session would have threads of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+from onnxruntime.capi import _pybind_state
+
+from hwnas.bundle import Bundle
+from hwnas.errors import BundleError, UsageError
+
+__all__ = ["open_model", "open_session"]
+
+_lock = threading.Lock()
+_arena_registered = False
+_pool_threads: int | None = None
+
+
+def _register_arena() -> None:
+    """One arena for all sessions of this process; ONNX Runtime keeps it until the process ends."""
+    global _arena_registered
+    with _lock:
+        if _arena_registered:
+            return
+        info = ort.OrtMemoryInfo(
+            "Cpu",
+            ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            _pybind_state.OrtMemType.DEFAULT,
+        )
+        ort.create_and_register_allocator(info, None)
+        _arena_registered = True
+
+
+def _share_threads(threads: int) -> None:
+    """One pool for all sessions of this process; its size is fixed by whoever asks first."""
+    global _pool_threads
+    with _lock:
+        if _pool_threads is None:
+            ort.set_global_thread_pool_sizes(threads, 1)
+            _pool_threads = threads
+        elif _pool_threads != threads:
+            raise UsageError(
+                f"this process already runs subnets with {_pool_threads} threads, not {threads}",
+                "use one number of threads per process",
+            )
+
+
+def open_model(
+    model: bytes, folder: str, what: str, *, threads: int = 1, shared: bool = True
+) -> ort.InferenceSession:
+    """Open a session on a serialised model whose weights are external files in ``folder``.
+
+    Args:
+        model: serialised ONNX.
+        folder: where external locations are relative to; ONNX Runtime refuses any that leave it.
+        what: for messages.
+        threads: that one run may use.
+        shared: use this process's shared arena and thread pool.
+
+    Raises:
+        BundleError: ONNX Runtime refuses the model; gives its reason.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    if shared:
+        _register_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        if threads > 1:
+            _share_threads(threads)
+            options.use_per_session_threads = False
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common public base
+        raise BundleError(
+            f"ONNX Runtime {ort.__version__} cannot load {what}: {error}",
+            "make the bundle again with this version, or upgrade onnxruntime",
+        ) from error
+
+
+def open_session(
+    bundle: Bundle, unit: str, *, threads: int = 1, shared: bool = True
+) -> ort.InferenceSession:
+    """Open a session on one block or segment of ``bundle``; see :func:`open_model`."""
+    what = f"{unit} of {bundle.path}"
+    folder = str(bundle.path.resolve())
+    return open_model(bundle.model(unit), folder, what, threads=threads, shared=shared)

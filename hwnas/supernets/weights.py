@@ -1,0 +1,101 @@
+"""Reading a supernet's weights: tensors only, nothing that could run code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hwnas.errors import SupernetError, UsageError, shorten
+from hwnas.supernets.protocol import Supernet
+
+__all__ = ["load_weights", "read_weights"]
+
+_TORCH = (".pt", ".pth")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU, from a ``.safetensors``, ``.pt`` or ``.pth`` file.
+
+    Raises:
+        UsageError: no such file, or another kind of file.
+        SupernetError: the file is damaged, or holds anything but tensors.
+    """
+    if path.suffix not in (".safetensors", *_TORCH):
+        raise UsageError(
+            f"weights file {path} is neither .safetensors nor {' nor '.join(_TORCH)}",
+            "save the state dict with safetensors.torch.save_file",
+        )
+    if not path.is_file():
+        raise UsageError(f"there is no weights file {path}", "check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise SupernetError(
+            f"{path} cannot be read as plain tensors: {first[0]}",
+            "it is damaged or holds code, which is never run; "
+            "save the state dict with safetensors.torch.save_file",
+        ) from error
+    return _tensors(loaded, path)
+
+
+def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        raise SupernetError(
+            f"{path} holds a {type(loaded).__name__}, not a state dict",
+            "save model.state_dict() itself",
+        )
+    others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if others:
+        raise SupernetError(
+            f"{path} holds entries that are not tensors: {shorten(others)}",
+            "save model.state_dict() itself",
+        )
+    return {str(name): value for name, value in loaded.items()}
+
+
+def load_weights(supernet: Supernet, path: Path) -> None:
+    """Load the state dict at ``path`` into ``supernet``.
+
+    Raises:
+        UsageError, SupernetError: as :func:`read_weights`.
+        SupernetError: tensors are missing, unknown or of another shape; all are named.
+    """
+    given = read_weights(path)
+    differences = _differences(supernet.state_dict(), given)
+    try:
+        result = supernet.load_state_dict(given)
+    except Exception as error:
+        # Asked only now: a family may take an older checkpoint's names by remapping them itself.
+        raise SupernetError(
+            f"{path} does not fit the supernet: {differences or error}",
+            "give the weights that were trained for this network and these sizes",
+        ) from error
+    left_out = list(getattr(result, "missing_keys", ()))
+    if left_out:
+        raise SupernetError(
+            f"{path} does not fit the supernet: it lacks {shorten(left_out)}",
+            "give the weights that were trained for this network and these sizes",
+        )
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    lacks = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    parts = [
+        f"it lacks {shorten(lacks)}" if lacks else "",
+        f"it has the unknown {shorten(unknown)}" if unknown else "",
+        shorten(shapes) if shapes else "",
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,62 @@
+"""What a table lacks for a bundle: unknown is never free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwnas.bundle import Bundle
+from hwnas.errors import MissingMeasurements
+from hwnas.space import Subnet
+from hwnas.table.lut import Lut
+
+__all__ = ["Missing", "missing", "missing_error"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A kind without a usable measurement.
+
+    Attributes:
+        kind: its key.
+        blocks: ids of the blocks of that kind that are needed.
+        error: why its measurement failed; empty if it was never measured.
+    """
+
+    kind: str
+    blocks: tuple[str, ...]
+    error: str = ""
+
+    def __str__(self) -> str:
+        others = len(self.blocks) - 1
+        more = f" (and {others} more of its kind)" if others else ""
+        return f"{self.blocks[0]}{more} {f'failed: {self.error}' if self.error else 'not measured'}"
+
+
+def missing(bundle: Bundle, lut: Lut, subnets: Iterable[Subnet] | None = None) -> list[Missing]:
+    """The kinds that ``lut`` lacks for ``subnets`` (all of the space by default), in order."""
+    if subnets is None:
+        wanted = {f"{slot}/{choice}" for slot, choice in bundle.manifest.space.blocks}
+    else:
+        wanted = {unit for subnet in subnets for unit in subnet.blocks}
+    kinds: dict[str, list[str]] = {}
+    for unit, block in bundle.manifest.blocks.items():
+        if unit in wanted:
+            kinds.setdefault(block.kind, []).append(unit)
+    measured = set(lut.keys("block"))
+    failed = {failure.key: failure.error for failure in lut.failures() if failure.scope == "block"}
+    return [
+        Missing(kind, tuple(units), failed.get(kind, ""))
+        for kind, units in kinds.items()
+        if kind not in measured
+    ]
+
+
+def missing_error(bundle: Path, lut: Path, found: Sequence[Missing]) -> MissingMeasurements:
+    """The error that names everything in ``found`` and the command that measures it."""
+    command = f"hwnas profile {bundle} --resume -o {lut}"
+    if any(item.error for item in found):
+        command += " --retry-failed"
+    kinds = f"{len(found)} kind{'s' if len(found) > 1 else ''} of block"
+    return MissingMeasurements(f"{lut} lacks {kinds}: {'; '.join(map(str, found))}", command)

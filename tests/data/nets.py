@@ -1,0 +1,89 @@
+"""Supernets for tests: a small family member, a U-Net of our own, and ones that break the rules."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hwnas.space import EqualChoice, PrefixDepth, Slot, Space
+from hwnas.supernets.sorted_vit import SortedViT, ViTConfig
+
+
+def tiny() -> SortedViT:
+    """Six subnets; seeded, so that two calls give equal weights."""
+    config = ViTConfig(
+        image=8, patch=2, channels=1, classes=10, width=32, heads=2, ffns=(32, 64), depths=(1, 2, 3)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SortedViT(config)
+
+
+class UNet(nn.Module):
+    """Down, optional middle layers, up with a skip connection; sliced weights in forward."""
+
+    def __init__(self, up_in: int = 8) -> None:
+        super().__init__()
+        self.down = nn.Linear(4, 8)
+        self.mid = nn.ParameterList([nn.Parameter(torch.randn(16, 8) / 4) for _ in range(2)])
+        self.up = nn.Linear(up_in, 4)
+        mids = tuple(f"mid.{i}" for i in range(2))
+        self.space = Space(
+            slots=(
+                Slot(name="down", reads=("x",), writes=("h", "skip")),
+                *(Slot(name=m, choices=("w8", "w16"), reads=("h",), writes=("h",)) for m in mids),
+                Slot(name="up", reads=("h", "skip"), writes=("x",)),
+            ),
+            rules=(PrefixDepth(slots=mids, depths=(0, 1, 2)), EqualChoice(slots=mids)),
+            inputs=("x",),
+            outputs=("x",),
+        )
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        return {"x": torch.zeros(2, 4)}
+
+    def block(self, slot: str, choice: str) -> nn.Module:
+        if slot == "down":
+            return _Down(self.down)
+        if slot == "up":
+            return _Up(self.up)
+        return _Mid(self.mid[int(slot[-1])], int(choice[1:]))
+
+
+class _Down(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.relu(self.linear(x))
+        return h, h * 2
+
+
+class _Mid(nn.Module):
+    def __init__(self, weight: nn.Parameter, width: int) -> None:
+        super().__init__()
+        self.weight = weight
+        self.width = width
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        part = self.weight[: self.width]
+        return h + torch.relu(h @ part.T) @ part
+
+
+class _Up(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, h: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        return self.linear(h + skip)
+
+
+def unet() -> UNet:
+    return UNet()
+
+
+def misfit() -> UNet:
+    """Its last slot takes a width that the one before does not give."""
+    return UNet(up_in=9)

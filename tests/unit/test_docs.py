@@ -1,0 +1,76 @@
+"""The documents hold: commands are documented, pages run, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hwnas
+from hwnas.cli.main import COMMANDS
+from hwnas.cli.reference import reference
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_command_is_documented() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert page == reference(), "run: make docs"
+    for name in COMMANDS:
+        assert f"## hwnas {name}\n" in page
+
+
+def test_the_page_on_own_networks_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own-network.md").read_text()
+    assert len(page.splitlines()) < 60
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [commands] = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mynet.py").write_text(code)
+    shown = ""
+    for line in commands.strip().splitlines():
+        words = line.split()
+        assert words[0] == "hwnas"
+        command = [sys.executable, "-P", "-m", "hwnas.cli.main", *words[1:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout
+    fields = dict(re.findall(r"^(\w[\w ]*?)  +(\S+)", shown, re.MULTILINE))
+    assert fields["subnets"] == "6"
+    assert fields["kinds"] == "4"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_options_that_pages_show_exist(page: Path) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", reference()))
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^(?:\$ )?hwnas .*$", text, re.MULTILINE):
+        for option in re.findall(r"(?<= )--[a-z][a-z-]+", line):
+            assert option in known, line
+
+
+def test_public_names_are_listed() -> None:
+    for info in pkgutil.walk_packages(hwnas.__path__, "hwnas."):
+        module = importlib.import_module(info.name)
+        own = [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == info.name
+        ]
+        listed = getattr(module, "__all__", [])
+        if not info.name.endswith("._native"):
+            assert set(own) <= set(listed), info.name
+        for name in listed:
+            assert hasattr(module, name), f"{info.name}.{name}"
