@@ -12,6 +12,7 @@
     ├── TableError                  a lookup table is missing, damaged, or lacks what is asked
     │   ├── MissingMeasurements     kinds without a usable measurement (all named)
     │   └── OtherDevice             a table of another device
+    ├── PlanError                   a plan is missing, damaged, or of another bundle
     ├── ProfileError                measuring could not go on (full disk, no such core)
     ├── InputError                  an input tensor of the wrong name, shape or dtype
     ├── Infeasible                  no subnet meets the budgets; ``exit_code`` 3
@@ -36,6 +37,7 @@ __all__ = [
     "MissingMeasurements",
     "NewerSchema",
     "OtherDevice",
+    "PlanError",
     "ProfileError",
     "SignatureError",
     "SupernetError",
@@ -143,6 +145,10 @@ class MissingMeasurements(TableError):
 
 class OtherDevice(TableError):
     """A table measured on another device or with other settings."""
+
+
+class PlanError(HwnasError):
+    """A plan that is missing, cut off, altered, or was made for another bundle."""
 
 
 class ProfileError(HwnasError):

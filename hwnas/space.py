@@ -12,9 +12,9 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +25,9 @@ __all__ = ["EqualChoice", "EquidistantDepth", "PrefixDepth", "Rule", "Slot", "Sp
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=]*\Z")
 _LONGEST_NAME = 80
 """A subnet's name is also a file name; a longer one is cut and ends in a hash."""
+_CUT = re.compile(r"x[0-9a-f]{10}")
+_WALKED = 100_000
+"""Up to so many subnets, a name that was cut is found by a walk over all of them."""
 
 
 class _Frozen(BaseModel):
@@ -109,6 +112,46 @@ class Subnet(_Frozen):
         return tuple(f"{slot}/{choice}" for slot, choice in self.choices.items())
 
 
+class _Depths(NamedTuple):
+    """One depth for every depth rule, and what is free then.
+
+    Attributes:
+        tokens: how the depths are written in a name.
+        slots: the active ones, in order.
+        choices: one entry per free slot or equal group: what can be picked there.
+        words: how each of ``choices`` is written in a name.
+        fixed: the choices of those slots of the space that have only one.
+        source: where each of ``slots`` has its choice in ``fixed`` followed by what is picked.
+    """
+
+    tokens: tuple[str, ...]
+    slots: tuple[str, ...]
+    choices: tuple[tuple[str, ...], ...]
+    words: tuple[tuple[str, ...], ...]
+    fixed: tuple[str, ...]
+    source: tuple[int, ...]
+
+    def subnets(self) -> Iterator[Subnet]:
+        picks, words = itertools.product(*self.choices), itertools.product(*self.words)
+        return map(self._subnet, picks, words)
+
+    def at(self, indexes: Sequence[int]) -> Subnet:
+        """The subnet with these choices, one per entry of ``choices``."""
+        picked = [choices[i] for choices, i in zip(self.choices, indexes, strict=True)]
+        words = [words[i] for words, i in zip(self.words, indexes, strict=True)]
+        return self._subnet(tuple(picked), tuple(words))
+
+    def _subnet(self, picked: tuple[str, ...], words: tuple[str, ...]) -> Subnet:
+        spec = name = "-".join(self.tokens + words) or "net"
+        if len(spec) > _LONGEST_NAME:
+            digest = hashlib.sha256(spec.encode()).hexdigest()[:10]
+            name = "-".join([*self.tokens, f"x{digest}"])
+        chosen = map((self.fixed + picked).__getitem__, self.source)
+        choices = dict(zip(self.slots, chosen, strict=True))
+        # Its parts are of a space that was validated; to validate them again is most of a walk.
+        return Subnet.model_construct(name=name, spec=spec, choices=choices)
+
+
 class Space(_Frozen):
     """Slots, choices and rules.
 
@@ -136,7 +179,7 @@ class Space(_Frozen):
         _check_names(self)
         _check_rules(self)
         free = {self._equal_of.get(slot.name, slot.name): slot.name for slot in self.slots}
-        tokens = [token for name in free.values() for token in self._tokens(name)]
+        tokens = [token for name in free.values() for token in self._tokens[name]]
         tokens += [f"{r.name}{d}" for r in self._depth_rules for d in r.depths]
         twice = sorted(token for token, times in Counter(tokens).items() if times > 1)
         if twice:
@@ -146,7 +189,7 @@ class Space(_Frozen):
             )
         return self
 
-    @property
+    @cached_property
     def _depth_rules(self) -> tuple[PrefixDepth | EquidistantDepth, ...]:
         return tuple(r for r in self.rules if not isinstance(r, EqualChoice))
 
@@ -158,12 +201,15 @@ class Space(_Frozen):
     def _equal_of(self) -> dict[str, int]:
         return {slot: i for i, rule in enumerate(self._equal_rules) for slot in rule.slots}
 
+    @cached_property
+    def _slot_of(self) -> dict[str, Slot]:
+        return {slot.name: slot for slot in self.slots}
+
     def slot(self, name: str) -> Slot:
         """The slot of that name; :class:`UnknownName` if there is none."""
-        for slot in self.slots:
-            if slot.name == name:
-                return slot
-        raise UnknownName("slot", name, [slot.name for slot in self.slots])
+        if name not in self._slot_of:
+            raise UnknownName("slot", name, list(self._slot_of))
+        return self._slot_of[name]
 
     @property
     def blocks(self) -> tuple[tuple[str, str], ...]:
@@ -180,71 +226,74 @@ class Space(_Frozen):
             if any(slot not in rule.active(depth) for depth in rule.depths)
         )
 
-    def _tokens(self, slot: str) -> tuple[str, ...]:
-        """How this slot's choices are written in a name; empty if nothing is free here."""
-        choices = self.slot(slot).choices
-        if len(choices) == 1:
-            return ()
-        if slot in self._equal_of:
-            return choices
-        return tuple(f"{slot}.{choice}" for choice in choices)
+    @cached_property
+    def _tokens(self) -> dict[str, tuple[str, ...]]:
+        """How each slot's choices are written in a name; empty if nothing is free there."""
+        prefixes = {s.name: "" if s.name in self._equal_of else f"{s.name}." for s in self.slots}
+        return {
+            slot.name: tuple(prefixes[slot.name] + choice for choice in slot.choices)
+            if len(slot.choices) > 1
+            else ()
+            for slot in self.slots
+        }
 
-    def _active_sets(self) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
-        """Every combination of depths: its tokens, and the slots that are then active."""
+    @cached_property
+    def _always(self) -> frozenset[str]:
         ruled = {slot for rule in self._depth_rules for slot in rule.slots}
-        always = frozenset(slot.name for slot in self.slots if slot.name not in ruled)
-        for depths in itertools.product(*(rule.depths for rule in self._depth_rules)):
-            pairs = list(zip(self._depth_rules, depths, strict=True))
-            tokens = tuple(f"{r.name}{d}" for r, d in pairs if len(r.depths) > 1)
-            yield tokens, always.union(*(rule.active(depth) for rule, depth in pairs))
+        return frozenset(slot.name for slot in self.slots if slot.name not in ruled)
 
-    def _axes(self, active: frozenset[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """What is free once the depths are chosen: one entry per free slot or equal group."""
-        axes: list[tuple[str, tuple[str, ...]]] = []
-        grouped: set[int] = set()
-        for slot in self.slots:
-            group = self._equal_of.get(slot.name)
-            if slot.name not in active or len(slot.choices) == 1 or group in grouped:
-                continue
-            if group is not None:
-                grouped.add(group)
-            axes.append((slot.name, slot.choices))
-        return axes
+    @cached_property
+    def _options(self) -> tuple[tuple[tuple[str, frozenset[str]], ...], ...]:
+        """For every depth rule and depth: how it is written, "" if not, and the active slots."""
+        return tuple(
+            tuple((f"{r.name}{d}" if len(r.depths) > 1 else "", r.active(d)) for d in r.depths)
+            for r in self._depth_rules
+        )
+
+    def _all_depths(self) -> Iterator[_Depths]:
+        return map(self._depths, itertools.product(*self._options))
+
+    @cached_property
+    def _fixed(self) -> dict[str, str]:
+        return {slot.name: slot.choices[0] for slot in self.slots if len(slot.choices) == 1}
+
+    @cached_property
+    def _places(self) -> tuple[tuple[Slot, int, int | str], ...]:
+        """Every slot, its index in ``_fixed`` or -1, and what it is free together with."""
+        index = {name: i for i, name in enumerate(self._fixed)}
+        return tuple(
+            (slot, index.get(slot.name, -1), self._equal_of.get(slot.name, slot.name))
+            for slot in self.slots
+        )
+
+    def _depths(self, options: Iterable[tuple[str, frozenset[str]]]) -> _Depths:
+        tokens, actives = zip(*options, strict=True) if self._options else ((), ())
+        active = self._always.union(*actives)
+        slots: list[str] = []
+        source: list[int] = []
+        free: dict[int | str, tuple[int, Slot]] = {}
+        for slot, index, group in self._places:
+            if slot.name in active:
+                slots.append(slot.name)
+                if index < 0:
+                    index, _ = free.setdefault(group, (len(self._fixed) + len(free), slot))
+                source.append(index)
+        return _Depths(
+            tokens=tuple(filter(None, tokens)),
+            slots=tuple(slots),
+            choices=tuple(slot.choices for _, slot in free.values()),
+            words=tuple(self._tokens[slot.name] for _, slot in free.values()),
+            fixed=tuple(self._fixed.values()),
+            source=tuple(source),
+        )
 
     def count(self) -> int:
         """Number of subnets, without listing them."""
-        return sum(
-            math.prod(len(choices) for _, choices in self._axes(active))
-            for _, active in self._active_sets()
-        )
+        return sum(math.prod(map(len, depths.choices)) for depths in self._all_depths())
 
     def subnets(self) -> Iterator[Subnet]:
         """All subnets, lazily; shallow before deep, small choices before large ones."""
-        for tokens, active in self._active_sets():
-            axes = self._axes(active)
-            for picked in itertools.product(*(choices for _, choices in axes)):
-                yield self._build(
-                    tokens, active, dict(zip([slot for slot, _ in axes], picked, strict=True))
-                )
-
-    def _build(
-        self, tokens: tuple[str, ...], active: frozenset[str], picked: Mapping[str, str]
-    ) -> Subnet:
-        by_group = {self._equal_of[s]: c for s, c in picked.items() if s in self._equal_of}
-        choices: dict[str, str] = {}
-        for slot in self.slots:
-            if slot.name in active:
-                group = self._equal_of.get(slot.name, -1)
-                choices[slot.name] = picked.get(slot.name, by_group.get(group, slot.choices[0]))
-        written = [
-            self._tokens(slot)[self.slot(slot).choices.index(choice)]
-            for slot, choice in picked.items()
-        ]
-        spec = "-".join([*tokens, *written]) or "net"
-        if len(spec) <= _LONGEST_NAME:
-            return Subnet(name=spec, spec=spec, choices=choices)
-        digest = hashlib.sha256(spec.encode()).hexdigest()[:10]
-        return Subnet(name="-".join([*tokens, f"x{digest}"]), spec=spec, choices=choices)
+        return itertools.chain.from_iterable(d.subnets() for d in self._all_depths())
 
     def largest(self) -> Subnet:
         """Greatest depth, last choice everywhere."""
@@ -255,15 +304,14 @@ class Space(_Frozen):
         return self._extreme(0)
 
     def _extreme(self, index: int) -> Subnet:
-        sets = list(self._active_sets())
-        tokens, active = sets[index]
-        return self._build(tokens, active, {s: c[index] for s, c in self._axes(active)})
+        depths = self._depths(options[index] for options in self._options)
+        return depths.at([index] * len(depths.choices))
 
     @property
     def chain(self) -> bool:
         """Whether the subnets are ordered by one free dimension, each the next one's prefix."""
         free_depths = sum(len(rule.depths) > 1 for rule in self._depth_rules)
-        axes = max(len(self._axes(active)) for _, active in self._active_sets())
+        axes = max(len(depths.choices) for depths in self._all_depths())
         prefix = all(isinstance(rule, PrefixDepth) for rule in self._depth_rules)
         return free_depths + axes <= 1 and prefix
 
@@ -271,28 +319,28 @@ class Space(_Frozen):
         """The subnet of that name or full spec; ``max`` and ``min`` are the extremes.
 
         Raises:
-            UnknownName: no subnet has that name.
+            UnknownName: no subnet has that name, or it is a name that was cut and the space has
+                more than 100,000 subnets, so that only the full spec finds it.
         """
         if name in ("max", "min"):
             return self.largest() if name == "max" else self.smallest()
-        words = name.split("-") if name != "net" else []
-        for tokens, active in self._active_sets():
-            if tuple(words[: len(tokens)]) != tokens:
-                continue
-            axes = self._axes(active)
-            rest = words[len(tokens) :]
-            if len(rest) != len(axes):
-                continue
-            picked = {
-                slot: choice
-                for (slot, choices), word in zip(axes, rest, strict=True)
-                for choice, token in zip(choices, self._tokens(slot), strict=True)
-                if token == word
-            }
-            if len(picked) == len(axes):
-                return self._build(tokens, active, picked)
+        words = name.split("-")
+        options = [[o for o in rule if o[0] in ("", *words)][:1] for rule in self._options]
+        cut = _CUT.fullmatch(words[-1]) is not None
+        small = not cut or self.count() <= _WALKED
+        # At most one combination of depths is left.
+        for depths in map(self._depths, itertools.product(*options)):
+            places = [[i for i, w in enumerate(axis) if w in words][:1] for axis in depths.words]
+            written = map(depths.at, itertools.product(*places))
+            for subnet in itertools.chain(written, depths.subnets() if cut and small else ()):
+                if name in (subnet.spec, subnet.name):
+                    return subnet
         known = [subnet.name for subnet in itertools.islice(self.subnets(), 200)]
-        raise UnknownName("subnet", name, [*known, "max", "min"])
+        fix = (
+            f"give the full spec: this space has more than {_WALKED:,} subnets, "
+            "too many to search for a name that was cut"
+        )
+        raise UnknownName("subnet", name, [*known, "max", "min"], "" if small else fix)
 
 
 def _check_names(space: Space) -> None:

@@ -3,7 +3,7 @@
 # export, and serve the held-out images while switching. Leaves everything in the folder given.
 set -euo pipefail
 out=${1:-build/demo}
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(dirname "${BASH_SOURCE[0]}")
 mkdir -p "$out"
 # The table is made anew: an old one would be of this device, but perhaps of another state of it.
 rm -f "$out/lut.db"

@@ -57,8 +57,9 @@ def main() -> None:
     for name, (accuracy, latency) in found.items():
         plan = chosen[name]
         measured = f"{plan.measured.p50_ms:.3f}" if plan.measured else "-"
+        tiers = ", ".join(plan.tiers) or "included"
         print(
-            f"{name:<12}{', '.join(plan.tiers):<16}{accuracy:>9.4f}{plan.predicted.p50_ms:>14.3f}"
+            f"{name:<12}{tiers:<16}{accuracy:>9.4f}{plan.predicted.p50_ms:>14.3f}"
             f"{measured:>13}{latency:>14.3f}{entries[name].weight_bytes:>14,}"
         )
     stored = sum(file.stat().st_size for file in arguments.bundle.rglob("*") if file.is_file())

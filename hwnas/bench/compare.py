@@ -46,7 +46,7 @@ class Comparison:
             by the square root of the number of rounds: how far the median may be off by chance.
         max_abs_diff: largest difference of the outputs.
         switch_us: the call that makes a subnet current, in us.
-        first_run_extra_us: the first run after a switch minus the steady median, in us.
+        first_run_extra_us: median of the first run after a switch minus the run after it, in us.
         rounds: how many runs of each were compared.
     """
 
@@ -129,16 +129,15 @@ def compare(
     ratios = [a / b for a, b in zip(times[0], times[1], strict=True)]
     noise = np.array(times[2]) / np.array(times[1])
     low, high = np.quantile(noise, [0.05, 0.95])
-    steady = median(times[0])
     return Comparison(
-        latency_ms=steady / 1e6,
+        latency_ms=median(times[0]) / 1e6,
         static_latency_ms=median(times[1]) / 1e6,
         latency_ratio=median(ratios),
         noise_ratio=float(np.median(noise)),
         noise_spread=float(high - low) / 2 / len(noise) ** 0.5,
         max_abs_diff=difference,
         switch_us=_switch_us(switcher),
-        first_run_extra_us=(_first_run_ns(switcher, name, chain, len(ratios)) - steady) / 1e3,
+        first_run_extra_us=_first_run_extra_us(switcher, name, chain, seconds, min_rounds),
         rounds=len(ratios),
     )
 
@@ -182,14 +181,19 @@ def _switch_us(switcher: Switcher) -> float:
     return spent / _SWITCHES / 1e3
 
 
-def _first_run_ns(switcher: Switcher, name: str, run: Callable[[], None], rounds: int) -> float:
-    """Median time of the first run of ``name`` after another subnet has run."""
+def _first_run_extra_us(
+    switcher: Switcher, name: str, run: Callable[[], None], seconds: float, min_rounds: int
+) -> float:
+    """What the first run of ``name`` after another subnet takes longer than the next one."""
     others = [other for other in switcher.subnets if other != name] or [name]
     feeds = random_inputs(switcher.inputs, 1)
-    times = []
-    for i in range(rounds):
-        switcher.run(feeds, subnet=others[i % len(others)])
+    extra: list[int] = []
+    end = time.monotonic() + seconds / 2
+    while len(extra) < min_rounds or time.monotonic() < end:
+        switcher.run(feeds, subnet=others[len(extra) % len(others)])
         start = time.perf_counter_ns()
         run()
-        times.append(time.perf_counter_ns() - start)
-    return median(times)
+        first = time.perf_counter_ns()
+        run()
+        extra.append(2 * first - start - time.perf_counter_ns())
+    return median(extra) / 1e3

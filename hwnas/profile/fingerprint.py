@@ -111,7 +111,7 @@ class Fingerprint(BaseModel):
         return (
             f"{self.cpu} ({self.machine}, {self.cores} cores, flags {self.flags_hash}), "
             f"{self.runtime} {self.runtime_version} {self.provider}, "
-            f"{self.threads} thread{'s' if self.threads > 1 else ''} on cores "
+            f"{self.threads} thread{_s(self.threads)} on core{_s(len(self.affinity))} "
             f"{_ranges(self.affinity)}, governor {self.governor}, {self.system} {self.kernel}"
         )
 
@@ -187,6 +187,10 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _ranges(cores: tuple[int, ...]) -> str:

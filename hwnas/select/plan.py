@@ -15,7 +15,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from hwnas.bundle import MANIFEST, Bundle
-from hwnas.errors import HwnasError, NewerSchema, UnknownName, UsageError, shorten
+from hwnas.errors import NewerSchema, PlanError, UnknownName, shorten
 from hwnas.files import atomic_file, sha256_file
 from hwnas.select.budgets import Limit
 from hwnas.space import Subnet
@@ -205,15 +205,15 @@ class Plan(_Frozen):
 
         Raises:
             NewerSchema: written by a newer hwnas.
-            HwnasError: missing, cut off, altered, or not a plan.
+            PlanError: missing, cut off, altered, or not a plan.
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise HwnasError(f"cannot read the plan {path}: {reason}", "check the path") from error
+            raise PlanError(f"cannot read the plan {path}: {reason}", "check the path") from error
         except (ValueError, RecursionError) as error:
-            raise HwnasError(f"{path} is cut off or not JSON: {error}", _AGAIN) from error
+            raise PlanError(f"{path} is cut off or not JSON: {error}", _AGAIN) from error
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise NewerSchema(path, version, SCHEMA_VERSION)
@@ -222,16 +222,16 @@ class Plan(_Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the plan"
-            raise HwnasError(f"{path} is not a plan: {where}: {first['msg']}", _AGAIN) from error
+            raise PlanError(f"{path} is not a plan: {where}: {first['msg']}", _AGAIN) from error
 
     def check(self, bundle: Bundle) -> None:
         """Make sure that this plan was made for ``bundle``.
 
         Raises:
-            UsageError: it was made for another one, or its subnets are not of this space.
+            PlanError: it was made for another one, or its subnets are not of this space.
         """
         if sha256_file(bundle.path / MANIFEST) != self.bundle_sha256:
-            raise UsageError(
+            raise PlanError(
                 f"the plan was made for another bundle than {bundle.path}",
                 f"give the bundle that it was made for, or {_AGAIN} for this one",
             )
@@ -240,9 +240,9 @@ class Plan(_Frozen):
             try:
                 known = space.find(chosen.spec)
             except UnknownName as error:
-                raise UsageError(f"the plan has an {error.cause}", _AGAIN) from error
+                raise PlanError(f"the plan has an {error.cause}", _AGAIN) from error
             if known != chosen.subnet:
-                raise UsageError(
+                raise PlanError(
                     f"the plan's {chosen.name} does not have the choices of that name", _AGAIN
                 )
 

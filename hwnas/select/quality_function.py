@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.bundle import MANIFEST, Bundle
-from hwnas.errors import HwnasError, UsageError
+from hwnas.errors import UsageError
 from hwnas.files import sha256_file
 from hwnas.select.protocol import Progress
 from hwnas.select.quality_cache import CacheKey, QualityCache
-from hwnas.select.user_function import load_function, user_error
+from hwnas.select.user_function import load_function
 from hwnas.space import Subnet
+from hwnas.usercode import user_code
 
 __all__ = ["QualityFunction"]
 
@@ -95,12 +96,8 @@ class QualityFunction:
                 _tell(progress, done, len(new))
 
     def _evaluate(self, subnet: Subnet) -> float:
-        try:
+        with user_code(f"{self._reference} on {subnet.name}"):
             value = self._function(subnet, self._bundle)
-        except HwnasError:
-            raise
-        except Exception as error:
-            raise user_error(f"{self._reference} on {subnet.name}", error) from error
         try:
             if value is None or isinstance(value, bool | str | bytes):
                 raise TypeError

@@ -8,39 +8,25 @@ plain tensors and run nothing.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from torch import nn
 
-import hwnas
 from hwnas import plugins
-from hwnas.errors import HwnasError, SupernetError, UnknownName, UsageError
+from hwnas.errors import SupernetError, UsageError
 from hwnas.space import Space
 from hwnas.supernets.protocol import Supernet
 from hwnas.supernets.weights import load_weights
+from hwnas.usercode import Reference, attribute, import_source, parse, user_code
 
 __all__ = ["load", "portable_reference"]
 
 _FORMS = "write FAMILY:VARIANT (such as vit:s16), package.module:attr or path/file.py:attr"
 _MEMBERS = ("space", "block", "example_inputs", "state_dict", "load_state_dict")
-
-
-@dataclass(frozen=True)
-class _Reference:
-    form: Literal["family", "module", "file"]
-    where: str
-    name: str
 
 
 def load(reference: str, weights: Path | None = None) -> Supernet:
@@ -55,15 +41,16 @@ def load(reference: str, weights: Path | None = None) -> Supernet:
         SupernetError: the user's code fails (with the line that did), what it gives is not a
             supernet, or the weights are not this network's.
     """
-    parsed = _parse(reference)
-    if parsed.form == "family":
+    parsed = parse(reference)
+    if parsed is None:
+        raise UsageError(f"{reference!r} is not a reference to a supernet", _FORMS)
+    if not parsed.is_file and parsed.where in plugins.names(plugins.SUPERNETS):
         family = plugins.load(plugins.SUPERNETS, parsed.where)
-        with _user_code(reference):
+        with user_code(reference, SupernetError):
             found = family(parsed.name)
     else:
-        _extend_search_path(parsed)
-        with _user_code(reference):
-            module = _import_file(parsed) if parsed.form == "file" else _import_module(parsed)
+        with user_code(reference, SupernetError):
+            module = import_source(parsed, _FORMS, _no_module)
             found = _called(_attribute(module, parsed), reference)
     supernet = _checked(found, reference)
     if weights is not None:
@@ -73,109 +60,23 @@ def load(reference: str, weights: Path | None = None) -> Supernet:
 
 def portable_reference(reference: str) -> str | None:
     """What may be written into a bundle: no folder of this machine; None if there is no name."""
-    try:
-        parsed = _parse(reference)
-    except UsageError:
-        return None
-    if parsed.form == "file":
-        return f"{Path(parsed.where).name}:{parsed.name}"
-    return reference
+    parsed = parse(reference)
+    return None if parsed is None else f"{parsed.source}:{parsed.name}"
 
 
-def _parse(reference: str) -> _Reference:
-    where, colon, name = reference.rpartition(":")
-    if not colon or not where or not name:
-        raise UsageError(f"{reference!r} is not a reference to a supernet", _FORMS)
-    if where.endswith(".py") or "/" in where:
-        return _Reference("file", where, name)
-    if where in plugins.names(plugins.SUPERNETS):
-        return _Reference("family", where, name)
-    return _Reference("module", where, name)
+def _no_module(name: str) -> UsageError:
+    families = ", ".join(plugins.names(plugins.SUPERNETS)) or "none"
+    return UsageError(
+        f"there is no module {name!r}, and no supernet family of that name",
+        f"run this from the folder that holds it, or {_FORMS}; families: {families}",
+    )
 
 
-def _extend_search_path(parsed: _Reference) -> None:
-    """Let the user's code import its neighbours: first for a file, as Python does for a script.
+def _attribute(module: ModuleType, parsed: Reference) -> object:
+    def defined_here(value: object) -> bool:
+        return getattr(value, "__module__", None) == module.__name__
 
-    The folder stays on the path, because a supernet may import a neighbour when it is used.
-    """
-    folder = str(Path(parsed.where).resolve().parent if parsed.form == "file" else Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0 if parsed.form == "file" else len(sys.path), folder)
-
-
-@contextmanager
-def _user_code(reference: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into one error that shows the line it comes from."""
-    try:
-        yield
-    except HwnasError:
-        raise
-    except (Exception, SystemExit) as error:
-        where, said = _user_line(error), traceback.format_exception_only(error)[-1].strip()
-        raise SupernetError(f"{reference} fails at {where}: {said}", "correct that line") from error
-
-
-def _user_line(error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not _is_library(frame.filename)]
-    last = (users or list(frames))[-1]
-    return f"{last.filename}:{last.lineno}"
-
-
-def _is_library(filename: str) -> bool:
-    package = Path(hwnas.__file__).parent
-    prefixes = (package, Path(sys.base_prefix) / "lib", Path(sys.prefix) / "lib")
-    return filename.startswith("<") or any(Path(filename).is_relative_to(p) for p in prefixes)
-
-
-def _import_file(parsed: _Reference) -> ModuleType:
-    path = Path(parsed.where)
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", "check the path; " + _FORMS)
-    # A name of its own, so that two files called model.py do not meet.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    name = f"_hwnas_user_{path.stem}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file", _FORMS)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _import_module(parsed: _Reference) -> ModuleType:
-    try:
-        return importlib.import_module(parsed.where)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if parsed.where != missing and not parsed.where.startswith(f"{missing}."):
-            raise
-        families = ", ".join(plugins.names(plugins.SUPERNETS)) or "none"
-        raise UsageError(
-            f"there is no module {missing!r}, and no supernet family of that name",
-            f"run this from the folder that holds it, or {_FORMS}; families: {families}",
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{parsed.where!r} is not the name of a module", _FORMS) from error
-
-
-def _attribute(module: ModuleType, parsed: _Reference) -> object:
-    if hasattr(module, parsed.name):
-        return cast(object, getattr(module, parsed.name))
-    public = [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-    ]
-    what = Path(parsed.where).name if parsed.form == "file" else parsed.where
-    raise UnknownName(f"name in {what}:", parsed.name, public)
+    return attribute(module, parsed, "name", defined_here)
 
 
 def _called(found: object, reference: str) -> object:
@@ -214,14 +115,14 @@ def _checked(found: Any, reference: str) -> Supernet:
             f"it has no {', '.join(missing)}",
             "add what is missing; hwnas.supernets.protocol says what each must do",
         )
-    with _user_code(reference):
+    with user_code(reference, SupernetError):
         space = found.space
     if not isinstance(space, Space):
         raise SupernetError(
             f"{reference} has a space that is a {type(space).__name__}",
             "make it a hwnas.space.Space",
         )
-    with _user_code(reference):
+    with user_code(reference, SupernetError):
         state = found.state_dict()
     if not isinstance(state, Mapping):
         raise SupernetError(

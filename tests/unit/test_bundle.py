@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hwnas.bundle import Bundle, bytes_used
@@ -180,3 +181,14 @@ def test_only_own_folders_are_replaced(tmp_path: Path) -> None:
         (folder / "manifest.json").write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (target / "manifest.json").read_text() == "new"
+
+
+def test_bundles_of_version_1_stay_readable() -> None:
+    folder = Path(__file__).parents[1] / "data" / "bundle_v1"
+    assert Bundle.open(folder / "space", "space").manifest.space.count() == 4
+    with np.load(folder / "expected.npz") as expected, Switcher(folder / "subnets") as switcher:
+        assert len(switcher.subnets) == 4
+        feeds = {spec.name: expected[spec.name] for spec in switcher.inputs}
+        for name in switcher.subnets:
+            got = switcher.run(feeds, subnet=name)["logits"]
+            np.testing.assert_allclose(got, expected[name], rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 
 from hwnas._version import __version__
 from hwnas.bundle import Bundle
-from hwnas.errors import HwnasError, NewerSchema, UnknownName, UsageError
+from hwnas.errors import HwnasError, NewerSchema, PlanError, UnknownName
 from hwnas.select import Plan, PlanCost, Tier, parse_tier, select
 from hwnas.table.cost import Cost
 from tests.support.bundles import make_bundle
@@ -88,7 +88,7 @@ def test_a_plan_that_is_cut_off_is_refused(plan: Plan, tmp_path: Path) -> None:
     path, text = tmp_path / "plan.json", plan.text().rstrip()
     for end in range(0, len(text), 97):
         path.write_text(text[:end])
-        with pytest.raises(HwnasError, match="is cut off or not JSON") as caught:
+        with pytest.raises(PlanError, match="is cut off or not JSON") as caught:
             Plan.load(path)
         assert "hwnas select" in caught.value.fix
 
@@ -109,7 +109,7 @@ def test_a_plan_that_was_altered_is_refused(
 ) -> None:
     path = tmp_path / "plan.json"
     path.write_text(altered(plan, **members))
-    with pytest.raises(HwnasError, match=r"is not a plan: ") as caught:
+    with pytest.raises(PlanError, match=r"is not a plan: ") as caught:
         Plan.load(path)
     assert said in caught.value.cause
 
@@ -118,30 +118,31 @@ def test_a_subnet_that_is_there_twice_is_refused(plan: Plan, tmp_path: Path) -> 
     subnets = json.loads(plan.text())["subnets"]
     path = tmp_path / "plan.json"
     path.write_text(altered(plan, subnets=[*subnets, subnets[0]]))
-    with pytest.raises(HwnasError, match="the subnet d3 is there twice"):
+    with pytest.raises(PlanError, match="the subnet d3 is there twice"):
         Plan.load(path)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(HwnasError, match="cannot read the plan"):
+    with pytest.raises(PlanError, match="cannot read the plan"):
         Plan.load(tmp_path / "none.json")
-    with pytest.raises(HwnasError, match="cannot read the plan"):
+    with pytest.raises(PlanError, match="cannot read the plan"):
         Plan.load(tmp_path)
     for text in ("[]", "1", "null", '{"d4": 0.98}'):
         (tmp_path / "other.json").write_text(text)
-        with pytest.raises(HwnasError, match="is not a plan"):
+        with pytest.raises(PlanError, match="is not a plan"):
             Plan.load(tmp_path / "other.json")
     for bytes_ in (b"\xff\xfe\x00", b"[" * 100_000):
         (tmp_path / "other.json").write_bytes(bytes_)
-        with pytest.raises(HwnasError, match="is cut off or not JSON"):
+        with pytest.raises(PlanError, match="is cut off or not JSON"):
             Plan.load(tmp_path / "other.json")
 
 
 def test_a_plan_for_other_weights_is_refused(plan: Plan, tmp_path: Path) -> None:
     other = make_bundle(tmp_path / "other.hwnas", depth=4, widths=(4,), dim=4, seed=1)
-    with pytest.raises(UsageError, match="made for another bundle") as caught:
+    with pytest.raises(PlanError, match="made for another bundle") as caught:
         plan.check(other)
     assert "make it again" in caught.value.fix
+    assert caught.value.exit_code == 1
 
 
 def test_a_plan_whose_choices_were_altered_is_refused(
@@ -151,11 +152,11 @@ def test_a_plan_whose_choices_were_altered_is_refused(
     path = tmp_path / "plan.json"
     data["subnets"][0]["choices"].pop("layers.2")
     path.write_text(json.dumps(data))
-    with pytest.raises(UsageError, match="d3 does not have the choices of that name"):
+    with pytest.raises(PlanError, match="d3 does not have the choices of that name"):
         Plan.load(path).check(bundle)
     data["subnets"][0]["spec"] = "d9"
     path.write_text(json.dumps(data))
-    with pytest.raises(UsageError, match="unknown subnet 'd9'"):
+    with pytest.raises(PlanError, match="unknown subnet 'd9'"):
         Plan.load(path).check(bundle)
 
 

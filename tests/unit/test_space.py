@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from hwnas.errors import SupernetError, UnknownName
-from hwnas.space import EqualChoice, EquidistantDepth, PrefixDepth, Slot, Space
+from hwnas.space import EqualChoice, EquidistantDepth, PrefixDepth, Slot, Space, Subnet
 
 LAYERS = tuple(f"layers.{i}" for i in range(4))
 
@@ -50,6 +50,48 @@ def test_long_names_are_cut_and_found_by_their_spec() -> None:
     subnet = tested.largest()
     assert len(subnet.name) < 80 < len(subnet.spec)
     assert tested.find(subnet.spec) == subnet
+
+
+def test_cut_names_lead_back() -> None:
+    slots = tuple(Slot(name=f"stage{i}.block", choices=("k3e3", "k7e6")) for i in range(8))
+    rule = PrefixDepth(slots=tuple(slot.name for slot in slots), depths=(2, 8))
+    for rules in [(), (rule,)]:
+        tested = Space(slots=slots, rules=rules)
+        cut = [subnet for subnet in tested.subnets() if subnet.name != subnet.spec]
+        assert len(cut) == 2**8
+        for subnet in cut[::51]:
+            assert tested.find(subnet.name) == tested.find(subnet.spec) == subnet
+    assert cut[0].name.startswith("d8-x")
+    hash_ = cut[0].name.removeprefix("d8-")
+    for name in (hash_, f"d2-{hash_}", f"d8-k3e3-{hash_}", "d8-x0123456789"):
+        with pytest.raises(UnknownName) as caught:
+            tested.find(name)
+        assert "full spec" not in caught.value.fix
+
+
+def test_a_cut_name_in_a_large_space_asks_for_the_spec() -> None:
+    slots = tuple(Slot(name=f"stage{i}.block", choices=("k3e3", "k7e6")) for i in range(17))
+    tested = Space(slots=slots)
+    assert tested.count() > 100_000
+    largest = tested.largest()
+    with pytest.raises(UnknownName, match=largest.name) as caught:
+        tested.find(largest.name)
+    assert "full spec" in caught.value.fix
+    assert tested.find(largest.spec) == largest
+
+
+def test_words_out_of_order_are_no_name() -> None:
+    for name in ("a-d2", "d2-d2-a", "d2-a-a", "d1-d2-a", "d2", "a", "net", "", "-"):
+        with pytest.raises(UnknownName):
+            space(("a", "b"), DEPTH, EQUAL).find(name)
+
+
+def test_subnets_are_as_if_validated() -> None:
+    for subnet in space(("a", "b"), DEPTH, EQUAL).subnets():
+        assert Subnet.model_validate_json(subnet.model_dump_json()) == subnet
+        assert Subnet(**subnet.model_dump()) == subnet
+    one, two = itertools.islice(space().subnets(), 2)
+    assert one.choices is not two.choices
 
 
 def test_huge_spaces_are_counted_and_walked_lazily() -> None:
