@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
+from hwnas.frozen import Frozen
 from hwnas.program import Program, TensorSpec
 from hwnas.space import Space
 
@@ -34,11 +35,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WeightRange(_Frozen):
+class WeightRange(Frozen):
     """Bytes of one stored tensor that a graph uses: ``length`` bytes from ``offset`` in it."""
 
     tensor: str
@@ -46,7 +43,7 @@ class WeightRange(_Frozen):
     length: NonNegativeInt
 
 
-class Graph(_Frozen):
+class Graph(Frozen):
     """One ONNX file of the bundle.
 
     Attributes:
@@ -80,7 +77,7 @@ class Segment(Graph):
     blocks: tuple[str, ...]
 
 
-class WeightsFile(_Frozen):
+class WeightsFile(Frozen):
     """The one weights file."""
 
     file: str
@@ -88,7 +85,7 @@ class WeightsFile(_Frozen):
     bytes: NonNegativeInt
 
 
-class SubnetEntry(_Frozen):
+class SubnetEntry(Frozen):
     """A subnet that ships.
 
     Attributes:
@@ -108,7 +105,7 @@ class SubnetEntry(_Frozen):
     cost: dict[str, float] = Field(default_factory=dict)
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """All that is known of a bundle; see the module's docstring for the files beside it."""
 
     schema_version: Literal[1] = 1

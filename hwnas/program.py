@@ -12,9 +12,10 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt
+from pydantic import AfterValidator, NonNegativeInt
 
 from hwnas.errors import SignatureError
+from hwnas.frozen import Frozen
 from hwnas.space import Space, Subnet
 
 __all__ = [
@@ -28,10 +29,6 @@ __all__ = [
     "output_names",
     "program_kind",
 ]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 DTYPES = frozenset(
@@ -57,7 +54,7 @@ def _known(dtype: str) -> str:
     return dtype
 
 
-class TensorSpec(_Frozen):
+class TensorSpec(Frozen):
     """Name, dtype (NumPy's name, such as ``float32``) and shape of a tensor."""
 
     name: str
@@ -84,7 +81,7 @@ class HasSignature(Protocol):
         """In order."""
 
 
-class Call(_Frozen):
+class Call(Frozen):
     """One call: ``unit`` is a block id or a segment id; values by position of its signature."""
 
     unit: str
@@ -92,7 +89,7 @@ class Call(_Frozen):
     outputs: tuple[str, ...]
 
 
-class Program(_Frozen):
+class Program(Frozen):
     """The calls of one subnet.
 
     Attributes:

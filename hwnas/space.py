@@ -14,15 +14,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from hwnas.errors import SupernetError, UnknownName
+from hwnas.frozen import Frozen
+from hwnas.rules import EqualChoice, EquidistantDepth, PrefixDepth, Rule, Slot, check_rules
 
 __all__ = ["EqualChoice", "EquidistantDepth", "PrefixDepth", "Rule", "Slot", "Space", "Subnet"]
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=]*\Z")
 _LONGEST_NAME = 80
 """A subnet's name is also a file name; a longer one is cut and ends in a hash."""
 _CUT = re.compile(r"x[0-9a-f]{10}")
@@ -30,70 +31,7 @@ _WALKED = 100_000
 """Up to so many subnets, a name that was cut is found by a walk over all of them."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Slot(_Frozen):
-    """A place in the network and what can stand there.
-
-    Attributes:
-        name: unique, such as ``stem``, ``layers.7``, ``head``.
-        choices: names of what can stand here, smallest first.
-        reads: named values that a block here takes, in the order of its arguments.
-        writes: named values that it gives, in the order of its results. A value that is written
-            again replaces the earlier one for the slots after it.
-    """
-
-    name: str
-    choices: tuple[str, ...] = ("base",)
-    reads: tuple[str, ...] = ("x",)
-    writes: tuple[str, ...] = ("x",)
-
-
-class PrefixDepth(_Frozen):
-    """The first ``d`` of ``slots`` are active, for a ``d`` in ``depths`` (OFA, SortedNet)."""
-
-    kind: Literal["prefix_depth"] = "prefix_depth"
-    name: str = "d"
-    slots: tuple[str, ...]
-    depths: tuple[int, ...]
-
-    def active(self, depth: int) -> frozenset[str]:
-        """Names of the active slots at ``depth``."""
-        return frozenset(self.slots[:depth])
-
-
-class EquidistantDepth(_Frozen):
-    """Slots ``i*(D-1)//(d-1)`` for i = 0..d-1 are active (VARiant), D being ``len(slots)``.
-
-    In integers: in floating point the last slot can be lost, as with D=30, d=26.
-    """
-
-    kind: Literal["equidistant_depth"] = "equidistant_depth"
-    name: str = "d"
-    slots: tuple[str, ...]
-    depths: tuple[int, ...]
-
-    def active(self, depth: int) -> frozenset[str]:
-        """Names of the active slots at ``depth``."""
-        if depth < 2:
-            return frozenset(self.slots[:depth])
-        last = len(self.slots) - 1
-        return frozenset(self.slots[i * last // (depth - 1)] for i in range(depth))
-
-
-class EqualChoice(_Frozen):
-    """All active slots of ``slots`` have the same choice."""
-
-    kind: Literal["equal_choice"] = "equal_choice"
-    slots: tuple[str, ...]
-
-
-Rule = Annotated[PrefixDepth | EquidistantDepth | EqualChoice, Field(discriminator="kind")]
-
-
-class Subnet(_Frozen):
+class Subnet(Frozen):
     """One subnet: a choice for every active slot, in the order of the space's slots.
 
     Attributes:
@@ -152,7 +90,7 @@ class _Depths(NamedTuple):
         return Subnet.model_construct(name=name, spec=spec, choices=choices)
 
 
-class Space(_Frozen):
+class Space(Frozen):
     """Slots, choices and rules.
 
     Attributes:
@@ -176,8 +114,7 @@ class Space(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Space:
-        _check_names(self)
-        _check_rules(self)
+        check_rules(self.slots, self.rules)
         free = {self._equal_of.get(slot.name, slot.name): slot.name for slot in self.slots}
         tokens = [token for name in free.values() for token in self._tokens[name]]
         tokens += [f"{r.name}{d}" for r in self._depth_rules for d in r.depths]
@@ -341,58 +278,3 @@ class Space(_Frozen):
             "too many to search for a name that was cut"
         )
         raise UnknownName("subnet", name, [*known, "max", "min"], "" if small else fix)
-
-
-def _check_names(space: Space) -> None:
-    slots = [slot.name for slot in space.slots]
-    if not slots:
-        raise SupernetError("the space has no slots", "declare at least one Slot")
-    for name in [*slots, *(c for slot in space.slots for c in slot.choices)]:
-        if not _NAME.match(name):
-            raise SupernetError(
-                f"{name!r} is not allowed as the name of a slot or a choice",
-                "use letters, digits, '_', '.' and '='",
-            )
-    for what, listed in [
-        ("slot", slots),
-        *((f"choice at {s.name}", s.choices) for s in space.slots),
-    ]:
-        twice = sorted({name for name in listed if list(listed).count(name) > 1})
-        if twice or not listed:
-            raise SupernetError(
-                f"{what}: {', '.join(twice)} appears twice" if twice else f"no {what}",
-                "give each a name of its own",
-            )
-
-
-def _check_rules(space: Space) -> None:
-    slots = {slot.name: slot for slot in space.slots}
-    seen: set[tuple[bool, str]] = set()
-    for rule in space.rules:
-        equal = isinstance(rule, EqualChoice)
-        for name in rule.slots:
-            if name not in slots:
-                raise SupernetError(
-                    f"a {rule.kind} rule names the slot {name!r}, which does not exist",
-                    f"known slots: {', '.join(slots)}",
-                )
-            if (equal, name) in seen:
-                raise SupernetError(
-                    f"two {rule.kind} rules name the slot {name!r}", "keep one of them"
-                )
-            seen.add((equal, name))
-        if isinstance(rule, EqualChoice):
-            if len({slots[name].choices for name in rule.slots}) != 1:
-                raise SupernetError(
-                    "an equal_choice rule needs the same choices at all its slots",
-                    "give the slots the same choices, or drop the rule",
-                )
-        elif not rule.depths or not all(0 <= d <= len(rule.slots) for d in rule.depths):
-            raise SupernetError(
-                f"rule {rule.name!r} has depths {rule.depths} for {len(rule.slots)} slots",
-                f"use depths from 0 to {len(rule.slots)}",
-            )
-        elif list(rule.depths) != sorted(set(rule.depths)):
-            raise SupernetError(
-                f"rule {rule.name!r} has depths {rule.depths}", "list each depth once, least first"
-            )

@@ -16,9 +16,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import PositiveFloat
 
 from hwnas.errors import TableError, UnknownName, UsageError
+from hwnas.frozen import Frozen
 from hwnas.select.units import example, parse_quantity, show
 from hwnas.table.cost import METRICS, Cost
 
@@ -54,7 +55,7 @@ class Tier:
     budgets: tuple[Budget, ...] = ()
 
 
-class Limit(BaseModel):
+class Limit(Frozen):
     """A budget once it is known what a share is a share of.
 
     Attributes:
@@ -63,8 +64,6 @@ class Limit(BaseModel):
         text: the budget as it was written.
         reference: of a relative budget, what it was taken from and whether that was measured.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
     limit: PositiveFloat

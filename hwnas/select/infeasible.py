@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
-
 from hwnas.errors import Infeasible
+from hwnas.frozen import Frozen
 from hwnas.select.budgets import Limit
 from hwnas.select.pool import Pool, exceeded
 from hwnas.select.units import show, spell_up
@@ -16,11 +15,7 @@ from hwnas.table.cost import METRICS
 __all__ = ["Loosening", "Nearest", "NothingFits", "Shortfall", "shortfall"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Nearest(_Frozen):
+class Nearest(Frozen):
     """The subnet whose worst excess over a budget, as a share of it, is the least.
 
     Attributes:
@@ -38,7 +33,7 @@ class Nearest(_Frozen):
     admitted_by: tuple[str, ...]
 
 
-class Loosening(_Frozen):
+class Loosening(Frozen):
     """One budget that makes something feasible when it alone is loosened.
 
     Attributes:
@@ -58,7 +53,7 @@ class Loosening(_Frozen):
     measured: bool
 
 
-class Shortfall(_Frozen):
+class Shortfall(Frozen):
     """All that is known of an infeasible tier.
 
     Attributes:

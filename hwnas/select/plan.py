@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from hwnas.bundle import MANIFEST, Bundle
 from hwnas.errors import NewerSchema, PlanError, UnknownName, shorten
 from hwnas.files import atomic_file, sha256_file
+from hwnas.frozen import Frozen
 from hwnas.select.budgets import Limit
 from hwnas.space import Subnet
 from hwnas.table.cost import Cost
@@ -27,11 +28,11 @@ SCHEMA_VERSION: Final = 1
 _AGAIN = "make it again with 'hwnas select'"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Finite(Frozen):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
-class PlanCost(_Frozen):
+class PlanCost(_Finite):
     """:class:`hwnas.table.cost.Cost` as it is written; ``memory_bytes`` is None if not known."""
 
     p50_ms: float
@@ -67,7 +68,7 @@ class PlanCost(_Frozen):
         )
 
 
-class TierPlan(_Frozen):
+class TierPlan(_Finite):
     """The answer for one tier.
 
     Attributes:
@@ -87,7 +88,7 @@ class TierPlan(_Frozen):
     proof: str
 
 
-class Chosen(_Frozen):
+class Chosen(_Finite):
     """A subnet that ships.
 
     Attributes:
@@ -119,7 +120,7 @@ class Chosen(_Frozen):
         return (self.measured or self.predicted).cost()
 
 
-class FrontPoint(_Frozen):
+class FrontPoint(_Finite):
     """A candidate that none other beats in quality, p50 and what budgets are on, all at once.
 
     Attributes:
@@ -133,7 +134,7 @@ class FrontPoint(_Frozen):
     cost: PlanCost
 
 
-class Plan(_Frozen):
+class Plan(_Finite):
     """What a selection chose, and why.
 
     Attributes:

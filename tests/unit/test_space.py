@@ -164,6 +164,7 @@ def test_unknown_subnet_lists_close_names() -> None:
             "same choices",
         ),
         (lambda: space(("d1", "d2"), DEPTH, EQUAL), "two things"),
+        (lambda: space(("a",), PrefixDepth(name="d-", slots=LAYERS, depths=(1,))), "not allowed"),
     ],
 )
 def test_wrong_spaces_are_refused(make: object, words: str) -> None:

@@ -1,0 +1,13 @@
+"""The base of every record that is written to a file: immutable, and strict about its fields."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Frozen"]
+
+
+class Frozen(BaseModel):
+    """An immutable record; a field that it does not know is an error, not dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
