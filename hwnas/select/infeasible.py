@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from hwnas.errors import Infeasible
 from hwnas.frozen import Frozen
 from hwnas.select.budgets import Limit
