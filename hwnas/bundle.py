@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from hwnas.errors import BundleError, NewerSchema, UnknownName, UnsafePath
+from hwnas.errors import BundleError, NewerSchema, UnknownName, UnsafePath, shorten
 from hwnas.files import atomic_directory, sha256_file
 from hwnas.manifest import (
     SCHEMA_VERSION,
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+_AGAIN = "make it again with 'hwnas compile' or 'hwnas export', or copy it again in full"
 WEIGHTS = "weights.safetensors"
 
 
@@ -95,9 +97,32 @@ class Bundle:
                 f"{root} is a bundle of form {manifest.form!r}, not {form!r}", fix[form]
             )
         bundle._check_files(verify)
-        for entry in manifest.subnets.values():
-            check(entry.program, manifest.segments, manifest.inputs)
+        bundle._check_programs()
         return bundle
+
+    def _check_programs(self) -> None:
+        """What the manifest says fits together: every block is there, every program type-checks."""
+        manifest = self.manifest
+        if manifest.form == "space":
+            wanted = [f"{slot}/{choice}" for slot, choice in manifest.space.blocks]
+            missing = [unit for unit in wanted if unit not in manifest.blocks]
+            if missing:
+                raise BundleError(f"{self.path} lacks the blocks {shorten(missing)}", _AGAIN)
+            check(self.program(manifest.space.largest()), manifest.blocks, manifest.inputs)
+            return
+        if not manifest.subnets:
+            raise BundleError(f"{self.path} holds no subnet", _AGAIN)
+        for name, entry in manifest.subnets.items():
+            types = check(entry.program, manifest.segments, manifest.inputs)
+            given = [(public, types[value]) for public, value in entry.program.outputs.items()]
+            fits = [n for n, _ in given] == [spec.name for spec in manifest.outputs] and all(
+                found.fits(spec) for (_, found), spec in zip(given, manifest.outputs, strict=True)
+            )
+            if not fits or entry.program.inputs != tuple(s.name for s in manifest.inputs):
+                raise BundleError(
+                    f"{self.path}: subnet {name!r} does not take and give what the manifest says",
+                    _AGAIN,
+                )
 
     def _check_files(self, verify: bool) -> None:
         weights = self.manifest.weights
@@ -107,15 +132,19 @@ class Bundle:
 
     def file(self, relative: str) -> Path:
         """Path of a file of the bundle; :class:`UnsafePath` if it would lie outside."""
-        full = (self.path / relative).resolve()
-        if not full.is_relative_to(self.path.resolve()) or Path(relative).is_absolute():
+        try:
+            full = (self.path / relative).resolve()
+            inside = full.is_relative_to(self.path.resolve()) and not Path(relative).is_absolute()
+        except (ValueError, OSError, RuntimeError):  # a null byte, a loop of links
+            inside = False
+        if not inside:
             raise UnsafePath(
                 f"{self.path}: the manifest names {relative!r}, which is outside the bundle",
                 "get the bundle again from where it was made; do not use this one",
             )
         return full
 
-    @property
+    @cached_property
     def graphs(self) -> Mapping[str, Graph]:
         """All blocks and segments by id."""
         return {**self.manifest.blocks, **self.manifest.segments}
@@ -173,15 +202,14 @@ def bytes_used(graphs: Iterator[Graph] | list[Graph]) -> int:
 
 def _read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
-    again = "make it again with 'hwnas compile' or 'hwnas export', or copy it again in full"
     if not root.exists():
         raise BundleError(f"{root} does not exist", "check the path")
     if not path.is_file():
-        raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}", again)
+        raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}", _AGAIN)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is cut off or not JSON: {error}", again) from error
+        raise BundleError(f"{path} is cut off or not JSON: {error}", _AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchema(path, version, SCHEMA_VERSION)
@@ -190,32 +218,35 @@ def _read_manifest(root: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the manifest"
-        raise BundleError(f"{path}: {where}: {first['msg']}", again) from error
+        raise BundleError(f"{path}: {where}: {first['msg']}", _AGAIN) from error
 
 
 def _check_file(path: Path, size: int, sha256: str, verify: bool) -> None:
-    again = "make the bundle again, or copy it again in full"
     if not path.is_file():
-        raise BundleError(f"{path} is missing", again)
+        raise BundleError(f"{path} is missing", _AGAIN)
     found = path.stat().st_size
     if found != size:
-        raise BundleError(f"{path} has {found} bytes, the manifest says {size}", again)
+        raise BundleError(f"{path} has {found} bytes, the manifest says {size}", _AGAIN)
     if verify and sha256_file(path) != sha256:
-        raise BundleError(f"{path} was altered: its SHA-256 is not the manifest's", again)
+        raise BundleError(f"{path} was altered: its SHA-256 is not the manifest's", _AGAIN)
 
 
 @contextmanager
-def write_bundle(path: Path) -> Iterator[BundleWriter]:
+def write_bundle(path: Path, form: Literal["space", "subnets"]) -> Iterator[BundleWriter]:
     """Write a bundle whole or not at all.
+
+    Args:
+        path: its folder; a bundle of the same form that is there is replaced.
+        form: as in the manifest.
 
     Yields:
         A writer; call its :meth:`BundleWriter.finish` last.
 
     Raises:
-        UsageError: ``path`` exists and is not a bundle.
+        UsageError: ``path`` exists and is something else.
         HwnasError: the disk is full or the place cannot be written.
     """
-    with atomic_directory(path, MANIFEST) as folder:
+    with atomic_directory(path, f"bundle of form {form!r}") as folder:
         yield BundleWriter(folder)
 
 

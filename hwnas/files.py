@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hwnas.errors import HwnasError, UsageError
+from hwnas.errors import HwnasError, UsageError, shorten
 
-__all__ = ["atomic_directory", "atomic_file", "disk_errors", "sha256_file"]
+__all__ = ["atomic_directory", "atomic_file", "disk_errors", "refuse_overlap", "sha256_file"]
 
 _CHUNK = 1 << 20
+_LIST = ".hwnas.json"
 
 
 def sha256_file(path: Path) -> str:
@@ -62,33 +64,81 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path, marker: str) -> Iterator[Path]:
+def atomic_directory(path: Path, form: str) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes ``path`` once the block has ended well.
 
-    An existing ``path`` is replaced only if it is empty or holds the file ``marker``, that is, if
-    it was written by this function before.
+    The folder gets a list of its files, ``.hwnas.json``. An existing ``path`` is replaced only if
+    it is empty, or if it was written by this function with the same ``form`` and nothing has been
+    added to it since. Whatever goes wrong, ``path`` is the old folder or the new one.
 
     Raises:
         UsageError: ``path`` exists and is something else.
         HwnasError: the disk is full or the place cannot be written.
     """
-    if path.exists() and not _replaceable(path, marker):
-        raise UsageError(
-            f"{path} exists and is not something that hwnas wrote",
-            "name another place with -o, or remove it first",
-        )
+    path = path.resolve()
+    if path.exists():
+        _check_replaceable(path, form)
     temporary, old = _beside(path), _beside(path)
     with disk_errors(path):
         try:
             temporary.mkdir(parents=True)
             yield temporary
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
+            _write_list(temporary, form)
+            _replace_directory(temporary, path, old)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
 
 
-def _replaceable(path: Path, marker: str) -> bool:
-    return path.is_dir() and ((path / marker).is_file() or not any(path.iterdir()))
+def _replace_directory(new: Path, path: Path, old: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if not f.is_dir())
+
+
+def _write_list(folder: Path, form: str) -> None:
+    found = {"schema_version": 1, "form": form, "files": _files(folder)}
+    (folder / _LIST).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_replaceable(path: Path, form: str) -> None:
+    fix = "name another place with -o, or remove it first"
+    if not path.is_dir():
+        raise UsageError(f"{path} exists and is not a folder", fix)
+    present = [name for name in _files(path) if name != _LIST]
+    try:
+        listed = json.loads((path / _LIST).read_text(encoding="utf-8"))
+        written, known = listed["form"], set(listed["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        if not present:
+            return
+        raise UsageError(f"{path} exists and is not something that hwnas wrote", fix) from None
+    if written != form:
+        raise UsageError(f"{path} exists and holds a {written}, not a {form}", fix)
+    added = [name for name in present if name not in known]
+    if added:
+        raise UsageError(f"{path} exists and holds other files too: {shorten(added, 3)}", fix)
+
+
+def refuse_overlap(output: Path, inputs: Iterable[Path | None]) -> None:
+    """Raise :class:`UsageError` if writing ``output`` would replace or change one of ``inputs``."""
+    target = output.resolve()
+    for given in inputs:
+        if given is None:
+            continue
+        source = given.resolve()
+        if target == source or target.is_relative_to(source) or source.is_relative_to(target):
+            raise UsageError(
+                f"the output {output} would overwrite the input {given}, or lie inside it",
+                "name another place with -o",
+            )

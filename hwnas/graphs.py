@@ -17,6 +17,7 @@ from hwnas.errors import BundleError
 from hwnas.program import TensorSpec
 
 __all__ = [
+    "external_location",
     "external_range",
     "external_tensors",
     "graph_kind",
@@ -41,6 +42,11 @@ def external_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     for tensor in graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
+
+
+def external_location(tensor: TensorProto) -> str:
+    """The file that holds the bytes of an external initialiser."""
+    return next((e.value for e in tensor.external_data if e.key == "location"), "")
 
 
 def external_range(tensor: TensorProto) -> tuple[int, int]:

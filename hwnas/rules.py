@@ -14,6 +14,8 @@ from hwnas.frozen import Frozen
 __all__ = ["EqualChoice", "EquidistantDepth", "PrefixDepth", "Rule", "Slot", "check_rules"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=]*\Z")
+_RESERVED = frozenset(["max", "min", "net"])
+"""What a subnet may be called whatever its choices: the extremes, and one with nothing free."""
 
 
 class Slot(Frozen):
@@ -130,6 +132,11 @@ def _check_names(slots: Sequence[Slot], rules: Sequence[Rule]) -> None:
             raise SupernetError(
                 f"{name!r} is not allowed as the name of a slot, a choice or a rule",
                 "use letters, digits, '_', '.' and '='",
+            )
+        if name in _RESERVED:
+            raise SupernetError(
+                f"{name!r} is reserved: it already means a subnet",
+                f"give the slot, choice or rule a name other than {', '.join(sorted(_RESERVED))}",
             )
     for what, listed in [("slot", names), *((f"choice at {s.name}", s.choices) for s in slots)]:
         twice = sorted({name for name in listed if list(listed).count(name) > 1})

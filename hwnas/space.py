@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,11 +24,13 @@ from hwnas.rules import EqualChoice, EquidistantDepth, PrefixDepth, Rule, Slot, 
 
 __all__ = ["EqualChoice", "EquidistantDepth", "PrefixDepth", "Rule", "Slot", "Space", "Subnet"]
 
+_Group = int | str
+"""What has one free choice: an equal choice's index, or the name of a slot that is in none."""
 _LONGEST_NAME = 80
 """A subnet's name is also a file name; a longer one is cut and ends in a hash."""
 _CUT = re.compile(r"x[0-9a-f]{10}")
 _WALKED = 100_000
-"""Up to so many subnets, a name that was cut is found by a walk over all of them."""
+"""Up to so many subnets of the same depths, a name that was cut is found by a walk over them."""
 
 
 class Subnet(Frozen):
@@ -79,6 +81,14 @@ class _Depths(NamedTuple):
         words = [words[i] for words, i in zip(self.words, indexes, strict=True)]
         return self._subnet(tuple(picked), tuple(words))
 
+    def read(self, words: Sequence[str]) -> Subnet | None:
+        """The subnet whose choices are written so; None if there is none."""
+        if len(words) != len(self.words):
+            return None
+        if not all(word in axis for word, axis in zip(words, self.words, strict=True)):
+            return None
+        return self.at([axis.index(w) for w, axis in zip(words, self.words, strict=True)])
+
     def _subnet(self, picked: tuple[str, ...], words: tuple[str, ...]) -> Subnet:
         spec = name = "-".join(self.tokens + words) or "net"
         if len(spec) > _LONGEST_NAME:
@@ -88,6 +98,14 @@ class _Depths(NamedTuple):
         choices = dict(zip(self.slots, chosen, strict=True))
         # Its parts are of a space that was validated; to validate them again is most of a walk.
         return Subnet.model_construct(name=name, spec=spec, choices=choices)
+
+
+def _groups(slots: Iterable[str], group_of: Mapping[str, _Group]) -> frozenset[_Group]:
+    return frozenset(group_of[slot] for slot in slots if slot in group_of)
+
+
+def _union(sets: Iterable[frozenset[_Group]]) -> frozenset[_Group]:
+    return frozenset[_Group]().union(*sets)
 
 
 class Space(Frozen):
@@ -195,7 +213,7 @@ class Space(Frozen):
         return {slot.name: slot.choices[0] for slot in self.slots if len(slot.choices) == 1}
 
     @cached_property
-    def _places(self) -> tuple[tuple[Slot, int, int | str], ...]:
+    def _places(self) -> tuple[tuple[Slot, int, _Group], ...]:
         """Every slot, its index in ``_fixed`` or -1, and what it is free together with."""
         index = {name: i for i, name in enumerate(self._fixed)}
         return tuple(
@@ -208,7 +226,7 @@ class Space(Frozen):
         active = self._always.union(*actives)
         slots: list[str] = []
         source: list[int] = []
-        free: dict[int | str, tuple[int, Slot]] = {}
+        free: dict[_Group, tuple[int, Slot]] = {}
         for slot, index, group in self._places:
             if slot.name in active:
                 slots.append(slot.name)
@@ -225,8 +243,28 @@ class Space(Frozen):
         )
 
     def count(self) -> int:
-        """Number of subnets, without listing them."""
-        return sum(math.prod(map(len, depths.choices)) for depths in self._all_depths())
+        """Number of subnets, without listing them.
+
+        Rules multiply, unless an equal choice ties them together. What is left to know of the
+        rules counted so far is then which of their choices the rest of the rules may find picked.
+        """
+        group_of = {slot.name: group for slot, index, group in self._places if index < 0}
+        sizes = {group: len(self._slot_of[name].choices) for name, group in group_of.items()}
+        always = _groups(self._always, group_of)
+        left = [[_groups(on, group_of) - always for _, on in rule] for rule in self._options]
+        ways = {frozenset[_Group](): math.prod(sizes[group] for group in always)}
+        while left:
+            shared = frozenset[_Group]().union(*ways)
+            tied = (i for i, rule in enumerate(left) if not shared.isdisjoint(_union(rule)))
+            rule = left.pop(next(tied, 0))  # tied rules one after another, so that few stay open
+            later = _union(map(_union, left))
+            counted: Counter[frozenset[_Group]] = Counter()
+            for picked, number in ways.items():
+                for groups in rule:
+                    new = math.prod(sizes[group] for group in groups - picked)
+                    counted[(picked | groups) & later] += number * new
+            ways = dict(counted)
+        return sum(ways.values())
 
     def subnets(self) -> Iterator[Subnet]:
         """All subnets, lazily; shallow before deep, small choices before large ones."""
@@ -248,33 +286,47 @@ class Space(Frozen):
     def chain(self) -> bool:
         """Whether the subnets are ordered by one free dimension, each the next one's prefix."""
         free_depths = sum(len(rule.depths) > 1 for rule in self._depth_rules)
+        if free_depths > 1 or not all(isinstance(rule, PrefixDepth) for rule in self._depth_rules):
+            return False
+        # With one rule at most there are no more combinations of depths than it has depths.
         axes = max(len(depths.choices) for depths in self._all_depths())
-        prefix = all(isinstance(rule, PrefixDepth) for rule in self._depth_rules)
-        return free_depths + axes <= 1 and prefix
+        return free_depths + axes <= 1
 
     def find(self, name: str) -> Subnet:
         """The subnet of that name or full spec; ``max`` and ``min`` are the extremes.
 
         Raises:
-            UnknownName: no subnet has that name, or it is a name that was cut and the space has
-                more than 100,000 subnets, so that only the full spec finds it.
+            UnknownName: no subnet has that name, or it is a name that was cut and more than
+                100,000 subnets have its depths, so that only the full spec finds it.
         """
         if name in ("max", "min"):
             return self.largest() if name == "max" else self.smallest()
-        words = name.split("-")
-        options = [[o for o in rule if o[0] in ("", *words)][:1] for rule in self._options]
-        cut = _CUT.fullmatch(words[-1]) is not None
-        small = not cut or self.count() <= _WALKED
-        # At most one combination of depths is left.
-        for depths in map(self._depths, itertools.product(*options)):
-            places = [[i for i, w in enumerate(axis) if w in words][:1] for axis in depths.words]
-            written = map(depths.at, itertools.product(*places))
-            for subnet in itertools.chain(written, depths.subnets() if cut and small else ()):
-                if name in (subnet.spec, subnet.name):
-                    return subnet
+        words = iter(() if name == "net" else name.split("-"))
+        depths = self._read_depths(words)
+        rest = list(words)
+        fix = ""
+        if depths is not None:
+            found = depths.read(rest)
+            if found is None and len(rest) == 1 and _CUT.fullmatch(rest[0]):
+                if math.prod(map(len, depths.choices)) <= _WALKED:
+                    found = next((s for s in depths.subnets() if s.name == name), None)
+                else:
+                    fix = (
+                        f"give the full spec: this space has more than {_WALKED:,} subnets, "
+                        "too many to search for a name that was cut"
+                    )
+            if found is not None:
+                return found
         known = [subnet.name for subnet in itertools.islice(self.subnets(), 200)]
-        fix = (
-            f"give the full spec: this space has more than {_WALKED:,} subnets, "
-            "too many to search for a name that was cut"
-        )
-        raise UnknownName("subnet", name, [*known, "max", "min"], "" if small else fix)
+        raise UnknownName("subnet", name, [*known, "max", "min"], fix)
+
+    def _read_depths(self, words: Iterator[str]) -> _Depths | None:
+        """The depths that the first of ``words`` are, which it takes; None if they are none."""
+        options = []
+        for rule in self._options:
+            word = next(words, "") if len(rule) > 1 else ""
+            option = next((option for option in rule if option[0] == word), None)
+            if option is None:
+                return None
+            options.append(option)
+        return self._depths(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from hwnas.errors import BundleError
+from hwnas.errors import BundleError, HwnasError
 
 __all__ = ["DTYPES", "Stored", "map_weights", "read_layout", "write_weights"]
 
@@ -53,8 +55,18 @@ class Stored:
 
 
 def write_weights(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write C-contiguous ``tensors`` as one safetensors file; equal input gives equal bytes."""
-    save_file({name: tensors[name] for name in sorted(tensors)}, path)
+    """Write C-contiguous ``tensors`` as one safetensors file; equal input gives equal bytes.
+
+    Raises:
+        HwnasError: the disk is full or the place cannot be written.
+    """
+    try:
+        save_file({name: tensors[name] for name in sorted(tensors)}, path)
+    except SafetensorError as error:
+        raise HwnasError(
+            f"the weights cannot be written: {error}",
+            "free some space or name another place with -o",
+        ) from error
     path.chmod(0o644)  # the library makes it private, unlike every other file of a bundle
 
 
@@ -62,7 +74,8 @@ def read_layout(path: Path) -> dict[str, Stored]:
     """Where each tensor of a safetensors file lies; reads the header alone.
 
     Raises:
-        BundleError: the header is damaged or points outside the file.
+        BundleError: the header is damaged, a tensor lies outside the file or over another one, or
+            its length is not that of its shape and dtype.
     """
     size = path.stat().st_size
     try:
@@ -71,31 +84,45 @@ def read_layout(path: Path) -> dict[str, Stored]:
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
                 raise ValueError(f"header of {length} bytes in a file of {size}")
             header = json.loads(stream.read(length))
-        base = 8 + length
-        layout = {}
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            if not 0 <= begin <= end <= size - base:
-                raise ValueError(f"tensor {name!r} lies outside the file")
-            layout[name] = Stored(entry["dtype"], tuple(entry["shape"]), base + begin, end - begin)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(header, dict):
+            raise ValueError("the header is no object")
+        header.pop("__metadata__", None)
+        layout = {name: _stored(name, entry, 8 + length) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not a safetensors file: {error}", "make it again") from error
+    end = 8 + length
+    for name, stored in sorted(layout.items(), key=lambda item: item[1].offset):
+        if stored.offset < end or stored.offset + stored.length > size:
+            raise BundleError(
+                f"{path}: tensor {name!r} lies outside the file or over another one",
+                "make it again",
+            )
+        end = stored.offset + stored.length
     return layout
+
+
+def _stored(name: str, entry: Any, base: int) -> Stored:
+    dtype, shape = entry["dtype"], entry["shape"]
+    begin, end = entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"tensor {name!r} has dtype {dtype!r}")
+    numbers = [*shape, begin, end]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"tensor {name!r} has a shape or offsets that cannot be")
+    if math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize != end - begin:
+        raise ValueError(f"tensor {name!r} has {end - begin} bytes, which its shape has not")
+    return Stored(dtype, tuple(shape), base + begin, end - begin)
 
 
 def map_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Every tensor of a safetensors file as a read-only array over the mapped file.
 
     Raises:
-        BundleError: as :func:`read_layout`, or a dtype that weights cannot have.
+        BundleError: as :func:`read_layout`.
     """
     source = np.memmap(path, np.uint8, mode="r")
     arrays = {}
     for name, stored in read_layout(path).items():
-        if stored.dtype not in DTYPES:
-            raise BundleError(f"{path}: tensor {name!r} has dtype {stored.dtype}", "make it again")
         part = source[stored.offset : stored.offset + stored.length]
         arrays[name] = part.view(np.dtype(DTYPES[stored.dtype])).reshape(stored.shape)
     return arrays

@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from data import heldout, training
 from model import supernet
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hwnas.errors import HwnasError
 from hwnas.files import atomic_file, disk_errors
 from hwnas.supernets.protocol import SubnetModule
 from hwnas.supernets.sorted_vit import SortedViT
+from hwnas.weights import write_weights
 
 __all__ = ["accuracies", "train"]
 
@@ -115,8 +115,9 @@ def accuracies(net: SortedViT) -> dict[str, float]:
 
 
 def _write(out: Path, net: SortedViT, quality: Mapping[str, float]) -> None:
+    state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
     with atomic_file(out / "weights.safetensors") as path:
-        save_file(net.state_dict(), path)
+        write_weights(path, state)
     with atomic_file(out / "quality.csv") as path, path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["subnet", "quality"])

@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwnas.bundle import Bundle
@@ -23,6 +22,7 @@ from hwnas.errors import BundleError
 from hwnas.link import whole
 from hwnas.runtime import Switcher
 from hwnas.runtime.inputs import random_inputs
+from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.runtime.session import open_model
 
 __all__ = ["Comparison", "compare", "static_session"]

@@ -9,6 +9,7 @@ import click
 
 from hwnas.cli.inspect import print_summary, summary
 from hwnas.cli.output import format_option, print_json, progress_bar, quote, verdict
+from hwnas.files import refuse_overlap
 
 __all__ = ["command"]
 
@@ -46,6 +47,8 @@ def command(supernet: str, path: Path, weights: Path | None, jobs: int, output: 
     from hwnas.compile import compile_supernet
     from hwnas.supernets.reference import load
 
+    where = supernet.rpartition(":")[0]
+    refuse_overlap(path, [weights, Path(where) if where.endswith(".py") else None])
     network = load(supernet, weights)
     with progress_bar("exporting blocks") as progress:
         bundle = compile_supernet(network, path, reference=supernet, jobs=jobs, progress=progress)

@@ -13,6 +13,7 @@ from hwnas.cli.output import format_option, human_bytes, print_json, print_table
 from hwnas.errors import UsageError
 from hwnas.export import Runner, Verification, Wanted, export_bundle, export_onnx, verify
 from hwnas.export.verify import bundle_runner, onnx_runner
+from hwnas.files import refuse_overlap
 from hwnas.select import Plan
 from hwnas.space import Subnet
 
@@ -64,20 +65,26 @@ def command(
     supernet: str | None,
     output: str,
 ) -> None:
-    r"""Export subnets of BUNDLE, which 'hwnas compile' wrote.
+    """Export subnets of BUNDLE, which 'hwnas compile' wrote.
 
     \b
     --to bundle   shared segments and one weights file, for hwnas.runtime.Switcher
     --to onnx     NAME.onnx for each subnet and one weights file, for stock ONNX Runtime
-    """
+    """  # noqa: D301
+    refuse_overlap(path, [bundle, plan])
     source = Bundle.open(bundle, "space")
     wanted = _wanted(source, plan, names)
     reference = _torch_runner(source, supernet) if against == "torch" else None
+    records: list[Verification] = []
+
+    def accept(folder: Path) -> None:
+        if against:
+            records.extend(_verify(source, wanted, form, folder, reference))
+
     if form == "bundle":
-        export_bundle(source, wanted, path)
+        export_bundle(source, wanted, path, accept)
     else:
-        export_onnx(source, wanted, path)
-    records = _verify(source, wanted, form, path, reference) if against else []
+        export_onnx(source, wanted, path, accept)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     total = sum(file.stat().st_size for file in files)
     following = quote("hwnas", "bench", path) if form == "bundle" else ""

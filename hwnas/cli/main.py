@@ -52,7 +52,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hwnas")
 def cli() -> None:
-    r"""Deploy elastic networks: measure, choose, ship.
+    """Deploy elastic networks: measure, choose, ship.
 
     \b
     hwnas compile SUPERNET -o net.hwnas
@@ -60,7 +60,7 @@ def cli() -> None:
     hwnas select  net.hwnas --lut lut.db --max-latency p50=8ms -o plan.json
     hwnas export  net.hwnas --plan plan.json --to bundle -o out/
     hwnas bench   out/
-    """
+    """  # noqa: D301
 
 
 def main(args: list[str] | None = None) -> int:
@@ -69,11 +69,9 @@ def main(args: list[str] | None = None) -> int:
     What a user can mend is printed as cause and fix, never as a traceback.
     """
     try:
-        cli.main(args=args, prog_name="hwnas", standalone_mode=False)
+        result = cli.main(args=args, prog_name="hwnas", standalone_mode=False)
     except HwnasError as error:
         return _fail(error.cause, error.fix, error.exit_code)
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except click.Abort:
         return _fail("interrupted", "", 130)
     except click.ClickException as error:
@@ -93,7 +91,8 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", "check the path and its permissions", 1)
-    return 0
+    # Without its standalone mode click returns the code of an Exit instead of raising it.
+    return result if isinstance(result, int) else 0
 
 
 def _fail(cause: str, fix: str, code: int) -> int:

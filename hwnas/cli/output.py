@@ -51,7 +51,7 @@ def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def print_json(data: object) -> None:
     """Print ``data`` as JSON."""
-    click.echo(json.dumps(data, indent=2))
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:

@@ -17,6 +17,7 @@ from hwnas.cli.measuring import (
     whole_jobs,
 )
 from hwnas.cli.output import format_option, human_bytes, print_json, print_table, quote, verdict
+from hwnas.files import refuse_overlap
 from hwnas.profile import Settings, block_jobs, profile
 from hwnas.table import CostModel, Lut
 
@@ -89,6 +90,7 @@ def command(
     are written as they come; a run that is cut off goes on with --resume. A kind that fails is a
     row with its error.
     """
+    refuse_overlap(path, [bundle])
     source = Bundle.open(bundle, "space")
     subnets = {s.name: s for s in (source.manifest.space.find(name) for name in names)}
     device = open_device(target, profiler)
@@ -111,7 +113,9 @@ def command(
             following = quote("hwnas", "profile", bundle, "-o", path, "--resume")
             click.echo(f"interrupted; what was measured is kept. Go on: {following}", err=True)
             raise
-        failures = lut.failures()
+        keys = {(job.key, job.scope) for job in jobs}
+        failures = [f for f in lut.failures() if (f.key, f.scope) in keys]
+        unpriced = [f for f in failures if f.scope == "block"]
         found = {
             "path": str(path),
             "device": fingerprint.summary(),
@@ -119,11 +123,13 @@ def command(
             "skipped": done.skipped,
             "failed": [{"label": f.label, "kind": f.key, "error": f.error} for f in failures],
             "kinds": _kinds(source, lut),
-            "model": None if failures else CostModel(source, lut).describe(),
+            "model": None if unpriced else CostModel(source, lut).describe(),
         }
-    following = quote(
-        "hwnas", "select", bundle, "--lut", path, "--max-latency", "p50=50%", "-o", "plan.json"
-    )
+    words: list[str | Path] = ["hwnas", "select", bundle, "--lut", path]
+    words += ["--max-latency", "p50=50%"]
+    if (target, profiler) != ("cpu", "onnxruntime"):
+        words += ["--target", target, "--profiler", profiler]
+    following = quote(*words, "-o", "plan.json")
     if output == "json":
         print_json({**found, "next": following})
     else:
@@ -188,7 +194,7 @@ def _print(found: dict[str, Any], following: str) -> None:
     for failure in failed:
         click.echo(f"failed: {failure['label']}: {failure['error']}")
     done = f"{found['measured']} measured, {found['skipped']} done before, {len(failed)} failed"
-    if failed:
-        verdict(f"{found['path']}: {done}; a failed kind cannot be priced")
+    if found["model"] is None:
+        verdict(f"{found['path']}: {done}; what has failed cannot be priced")
     else:
         verdict(f"{found['path']}: {done}", following)

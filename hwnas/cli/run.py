@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from hwnas.cli.output import format_option, print_json, print_table, verdict
 from hwnas.errors import InputError
-from hwnas.files import atomic_file
+from hwnas.files import atomic_file, refuse_overlap
 from hwnas.runtime import Switcher
 from hwnas.runtime.inputs import random_inputs
 
@@ -45,6 +47,8 @@ def command(
     output: str,
 ) -> None:
     """Run one subnet of BUNDLE, which 'hwnas export --to bundle' wrote."""
+    if path is not None:
+        refuse_overlap(path, [bundle, source])
     with Switcher(bundle, subnet=subnet, threads=threads) as switcher:
         feeds = _read_npz(source) if source else random_inputs(switcher.inputs, 0)
         results = switcher.run(feeds)
@@ -76,15 +80,20 @@ def _read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is not an .npz file of plain arrays: {error}", fix) from error
+
+
+def _finite(value: Any) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _describe(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "dtype": str(array.dtype),
         "shape": list(array.shape),
-        "min": float(array.min()),
-        "max": float(array.max()),
-        "argmax": int(array.argmax()),
+        "min": _finite(array.min()) if array.size else None,
+        "max": _finite(array.max()) if array.size else None,
+        "argmax": int(array.argmax()) if array.size else None,
     }

@@ -19,6 +19,7 @@ from hwnas.cli.output import (
     verdict,
 )
 from hwnas.errors import HwnasError, OtherDevice
+from hwnas.files import refuse_overlap
 from hwnas.profile import profile
 from hwnas.select import (
     Budget,
@@ -100,6 +101,8 @@ def command(
     needs --quality; every subnet is then priced, and the best of those that fit is chosen.
     Exit code 3 means that nothing fits; the nearest subnet and the budget that binds are named.
     """
+    rating_file = Path(quality.rpartition(":")[0] or quality) if quality else None
+    refuse_overlap(path, [bundle, table, rating_file])
     source = Bundle.open(bundle, "space")
     wanted = combine(map(parse_tier, tiers), _budgets(latency, memory, size))
     rating = None

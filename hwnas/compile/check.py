@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.bundle import Bundle
 from hwnas.compile.trace import TracedBlock
-from hwnas.errors import SupernetError
+from hwnas.errors import BundleError, SupernetError
 from hwnas.runtime.session import open_session
 
 __all__ = ["TOLERANCE", "check_blocks"]
@@ -21,15 +23,11 @@ def check_blocks(bundle: Bundle, blocks: Sequence[TracedBlock]) -> None:
     """Compare each block of ``bundle`` with what torch gave for the example inputs.
 
     Raises:
-        SupernetError: a block computes something else; names it and the difference.
+        SupernetError: ONNX Runtime cannot run a block, or it computes something else; names the
+            block, and ONNX Runtime's reason or the difference.
     """
     for block in blocks:
-        session = open_session(bundle, block.id, shared=False)
-        feeds = {
-            spec.name: value.detach().cpu().numpy()
-            for spec, value in zip(block.inputs, block.arguments, strict=True)
-        }
-        for got, tensor in zip(session.run(None, feeds), block.results, strict=True):
+        for got, tensor in zip(_run(bundle, block), block.results, strict=True):
             wanted = tensor.detach().cpu().numpy().astype(np.float64)
             scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
             difference = float(np.abs(got.astype(np.float64) - wanted).max(initial=0.0))
@@ -39,3 +37,21 @@ def check_blocks(bundle: Bundle, blocks: Sequence[TracedBlock]) -> None:
                     f"largest difference {difference:.3g}, largest value {scale:.3g}",
                     "is the module in eval mode, free of randomness, and without Python state?",
                 )
+
+
+def _run(bundle: Bundle, block: TracedBlock) -> Sequence[NDArray[Any]]:
+    feeds = {
+        spec.name: value.detach().cpu().numpy()
+        for spec, value in zip(block.inputs, block.arguments, strict=True)
+    }
+    try:
+        results: Sequence[NDArray[Any]] = open_session(bundle, block.id, shared=False).run(
+            None, feeds
+        )
+    except Exception as error:  # ONNX Runtime's exceptions have no common public base
+        reason = error.__cause__ if isinstance(error, BundleError) else error
+        raise SupernetError(
+            f"block {block.id} cannot run in ONNX Runtime {ort.__version__}: {reason}",
+            "rewrite the operation that it does not take, or use another dtype for it",
+        ) from error
+    return results

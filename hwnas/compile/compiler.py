@@ -61,7 +61,7 @@ def compile_supernet(
         if progress is not None:
             progress(finished, len(blocks), block_id)
 
-    with write_bundle(path) as writer:
+    with write_bundle(path, "space") as writer:
         exported = export_all(supernet, blocks, reference, jobs, done)
         used = {block.id: _ranges(block, exported[block.id], store) for block in blocks}
         write_weights(writer.folder / WEIGHTS, store.tensors)
@@ -74,7 +74,7 @@ def compile_supernet(
                 point_to(tensor, WEIGHTS, layout[part.tensor].offset + part.offset, part.length)
             model.graph.name = block.id
             data = model.SerializeToString(deterministic=True)
-            file = f"blocks/{block.slot}.{block.choice}.onnx"
+            file = f"blocks/{block.slot}--{block.choice}.onnx"  # no name holds a '-'
             sha256, size = writer.add_graph(file, data)
             graph_inputs, graph_outputs = signature(model.graph)
             entries[block.id] = Block(

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -101,11 +101,12 @@ def export_block(
                 verbose=False,
                 opset_version=OPSET,
                 input_names=[spec.name for spec in inputs],
-                output_names=[name + OUT for name in writes],
             )
         assert program is not None
         model = program.model
-        sources = _fold(model, _tensor_names(module))
+        outputs = [name + OUT for name in writes]
+        _own_outputs(model.graph, outputs)
+        sources = _fold(model, _tensor_names(module), outputs)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise SupernetError(
@@ -122,7 +123,27 @@ def _tensor_names(module: nn.Module) -> set[str]:
     return {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
 
 
-def _fold(model: ir.Model, names: set[str]) -> dict[str, Source]:
+def _own_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Name the outputs, each a value of its own that a node of the graph computes.
+
+    A block may return its input, a weight or one tensor twice; the exporter then takes that one
+    value for all of them, and it can have only one name. An Identity node makes it a second one.
+    """
+    for i, name in enumerate(names):
+        value = graph.outputs[i]
+        if value.producer() is None or value in graph.outputs[:i]:
+            node = ir.node("Identity", [value], name=f"{name}_identity")
+            graph.append(node)
+            copy = node.outputs[0]
+            copy.shape, copy.type = value.shape, value.type
+            graph.outputs[i] = copy
+            if value.name == name:
+                value.name = f"{name}.constant"
+            value = copy
+        value.name = name
+
+
+def _fold(model: ir.Model, names: set[str], outputs: Sequence[str]) -> dict[str, Source]:
     """Fold what depends on no weight; resolve constant slices of weights into views of them.
 
     Weights are hidden from the folder as graph inputs: a folded weight would lose its name, and
@@ -135,6 +156,7 @@ def _fold(model: ir.Model, names: set[str]) -> dict[str, Source]:
         value.const_value = None
         graph.inputs.append(value)
     optimizer.fold_constants(model)
+    _own_outputs(graph, outputs)  # one that depends on nothing is folded into a constant
     sources = {str(value.name): Source(str(value.name)) for value in weights}
     _resolve_slices(graph, sources)
     for value in weights:

@@ -119,15 +119,29 @@ def _run(
             f"{where} gives {len(results)} values, the slot writes {', '.join(slot.writes)}",
             "return one tensor for each name in Slot.writes",
         )
+    inputs = tuple(describe(n, t) for n, t in zip(slot.reads, arguments, strict=True))
+    outputs = tuple(describe(n + OUT, t) for n, t in zip(slot.writes, results, strict=True))
+    _runnable(f"{where} reads", slot.reads, inputs)
+    _runnable(f"{where} writes", slot.writes, outputs)
     return TracedBlock(
         slot=slot.name,
         choice=choice,
         module=module,
-        inputs=tuple(describe(n, t) for n, t in zip(slot.reads, arguments, strict=True)),
-        outputs=tuple(describe(n + OUT, t) for n, t in zip(slot.writes, results, strict=True)),
+        inputs=inputs,
+        outputs=outputs,
         arguments=arguments,
         results=results,
     )
+
+
+def _runnable(who: str, names: Sequence[str], specs: Sequence[TensorSpec]) -> None:
+    """NumPy has no bfloat16 and ONNX Runtime's CPU kernels do not compute in it."""
+    for name, spec in zip(names, specs, strict=True):
+        if spec.dtype == "bfloat16":
+            raise SupernetError(
+                f"{who} {name!r} as {spec}, which ONNX Runtime cannot compute on a CPU",
+                "convert it to float32; weights may stay bfloat16 if the block converts them",
+            )
 
 
 def _same_outputs(slot: Slot, blocks: Sequence[TracedBlock]) -> None:

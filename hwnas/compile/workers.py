@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 
 from hwnas.compile.onnx_export import ExportedBlock, export_block
 from hwnas.compile.trace import TracedBlock
-from hwnas.errors import SupernetError
+from hwnas.errors import HwnasError, SupernetError
 from hwnas.program import TensorSpec
 from hwnas.supernets.protocol import Supernet
 from hwnas.supernets.reference import load
@@ -105,5 +106,11 @@ def _weights_file(supernet: Supernet) -> Iterator[Path]:
         state = {
             name: tensor.contiguous().clone() for name, tensor in supernet.state_dict().items()
         }
-        safetensors.torch.save_file(state, path)
+        try:
+            safetensors.torch.save_file(state, path)
+        except safetensors.SafetensorError as error:
+            raise HwnasError(
+                f"the supernet's tensors cannot be handed to other processes: {error}",
+                f"free some space in {tempfile.gettempdir()}, or use --jobs 1",
+            ) from error
         yield path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hwnas
@@ -16,13 +16,20 @@ from hwnas.manifest import Manifest, Segment, SubnetEntry
 __all__ = ["export_bundle"]
 
 
-def export_bundle(bundle: Bundle, wanted: Sequence[Wanted], path: str | Path) -> Bundle:
+def export_bundle(
+    bundle: Bundle,
+    wanted: Sequence[Wanted],
+    path: str | Path,
+    accept: Callable[[Path], None] | None = None,
+) -> Bundle:
     """Write ``wanted`` as one switchable bundle at ``path``.
 
     Args:
         bundle: of form ``space``.
         wanted: at least one subnet of its space.
-        path: a new folder, or a bundle that is replaced once the new one is whole.
+        path: a new folder, or an exported bundle that is replaced once the new one is whole.
+        accept: called with the finished bundle before it takes its place; what it raises leaves
+            ``path`` as it was.
 
     Returns:
         The bundle, opened.
@@ -31,7 +38,7 @@ def export_bundle(bundle: Bundle, wanted: Sequence[Wanted], path: str | Path) ->
     cut = WeightCut(bundle, linked.segments.values())
     ranges = {unit: cut.ranges(model) for unit, model in linked.segments.items()}
     path = Path(path)
-    with write_bundle(path) as writer:
+    with write_bundle(path, "subnets") as writer:
         cut.write(writer.folder)
         segments = {}
         for unit, model in linked.segments.items():
@@ -74,4 +81,6 @@ def export_bundle(bundle: Bundle, wanted: Sequence[Wanted], path: str | Path) ->
                 provenance=bundle.manifest.provenance,
             )
         )
+        if accept is not None:
+            accept(writer.folder)
     return Bundle.open(path, "subnets", verify=False)

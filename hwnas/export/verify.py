@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwnas.errors import VerificationFailed
 from hwnas.program import TensorSpec
 from hwnas.runtime import Switcher
 from hwnas.runtime.inputs import random_inputs
+from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.space import Subnet
 
 __all__ = [

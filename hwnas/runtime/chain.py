@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwnas.manifest import Segment
 from hwnas.program import Program, TensorSpec
+from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.runtime.plan import Buffer, plan_buffers
 
 __all__ = ["Buffers", "Chain"]

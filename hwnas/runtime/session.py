@@ -6,16 +6,14 @@ more memory; without a shared thread pool each session would have threads of its
 
 from __future__ import annotations
 
-import os
 import threading
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime as ort
-from onnxruntime.capi import _pybind_state
+from collections.abc import Sequence
+from typing import Any
 
 from hwnas.bundle import Bundle
 from hwnas.errors import BundleError, UsageError
+from hwnas.program import TensorSpec
+from hwnas.runtime.ort import onnxruntime as ort
 
 __all__ = ["open_model", "open_session"]
 
@@ -34,7 +32,7 @@ def _register_arena() -> None:
             "Cpu",
             ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
             0,
-            _pybind_state.OrtMemType.DEFAULT,
+            ort.capi._pybind_state.OrtMemType.DEFAULT,
         )
         ort.create_and_register_allocator(info, None)
         _arena_registered = True
@@ -71,9 +69,7 @@ def open_model(
     """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, and said once
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if shared:
         _register_arena()
@@ -81,6 +77,9 @@ def open_model(
         if threads > 1:
             _share_threads(threads)
             options.use_per_session_threads = False
+    if not shared or threads == 1:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common public base
@@ -96,4 +95,27 @@ def open_session(
     """Open a session on one block or segment of ``bundle``; see :func:`open_model`."""
     what = f"{unit} of {bundle.path}"
     folder = str(bundle.path.resolve())
-    return open_model(bundle.model(unit), folder, what, threads=threads, shared=shared)
+    session = open_model(bundle.model(unit), folder, what, threads=threads, shared=shared)
+    graph = bundle.graphs[unit]
+    for ports, specs in (
+        (session.get_inputs(), graph.inputs),
+        (session.get_outputs(), graph.outputs),
+    ):
+        if not _same(ports, specs):
+            raise BundleError(
+                f"{what} does not take and give what the manifest says",
+                "make the bundle again, or copy it again in full",
+            )
+    return session
+
+
+_DTYPES = {"float": "float32", "double": "float64"}
+"""Where ONNX Runtime's name of a dtype is not NumPy's."""
+
+
+def _same(ports: Sequence[Any], specs: Sequence[TensorSpec]) -> bool:
+    found = []
+    for port in ports:
+        dtype = port.type.removeprefix("tensor(").removesuffix(")")
+        found.append((port.name, _DTYPES.get(dtype, dtype), tuple(port.shape)))
+    return found == [(spec.name, spec.dtype, spec.shape) for spec in specs]

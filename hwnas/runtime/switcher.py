@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,14 @@ __all__ = ["Switcher"]
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class _Open:
+    """What an open switcher holds: its sessions, and each thread's chains and hop buffers."""
+
+    sessions: Mapping[str, Any]
+    local: threading.local = field(default_factory=threading.local)
+
+
 class Switcher:
     """Opens a bundle and runs any of its subnets.
 
@@ -36,8 +45,8 @@ class Switcher:
     Args:
         path: a bundle that ``hwnas export --to bundle`` wrote.
         subnet: the first current subnet; by default the one with the most weights.
-        threads: threads that one run may use. All switchers of a process share one pool, so they
-            must agree.
+        threads: threads that one run may use. Above 1, all switchers of a process share one pool
+            and must agree.
         verify: compare the hash of every file before use.
 
     Raises:
@@ -55,19 +64,14 @@ class Switcher:
     ) -> None:
         self._bundle = Bundle.open(path, "subnets", verify=verify)
         manifest = self._bundle.manifest
-        self._types = {
-            name: check(entry.program, manifest.segments, manifest.inputs)
-            for name, entry in manifest.subnets.items()
-        }
-        self._sessions = {
-            unit: open_session(self._bundle, unit, threads=threads) for unit in manifest.segments
-        }
-        self._takes = [(spec, np.dtype(spec.dtype)) for spec in manifest.inputs]
-        self._local = threading.local()
-        self._closed = False
         largest = max(manifest.subnets, key=lambda name: manifest.subnets[name].weight_bytes)
         self._current = largest
-        self.current = subnet or largest
+        if subnet is not None:
+            self.current = subnet
+        self._takes = [(spec, np.dtype(spec.dtype)) for spec in manifest.inputs]
+        self._open: _Open | None = _Open(
+            {unit: open_session(self._bundle, unit, threads=threads) for unit in manifest.segments}
+        )
 
     @property
     def subnets(self) -> dict[str, SubnetEntry]:
@@ -126,30 +130,27 @@ class Switcher:
         return chain.run(feeds, out)
 
     def _chain(self, name: str) -> Chain:
-        if self._closed:
+        state = self._open  # read once: another thread may close meanwhile
+        if state is None:
             raise HwnasError("the switcher is closed", "open a new one")
-        try:
-            chains: dict[str, Chain] = self._local.chains
-        except AttributeError:
-            chains = self._local.chains = {}
-            self._local.buffers = Buffers()
+        own = state.local.__dict__
+        chains: dict[str, Chain] = own.setdefault("chains", {})
         chain = chains.get(name)
         if chain is None:
-            entry = self._bundle.entry(name)
+            program = self._bundle.entry(name).program
+            manifest = self._bundle.manifest
             chain = chains[name] = Chain(
-                entry.program,
-                self._bundle.manifest.segments,
-                self._types[name],
-                self._sessions,
-                self._local.buffers,
+                program,
+                manifest.segments,
+                check(program, manifest.segments, manifest.inputs),
+                state.sessions,
+                own.setdefault("buffers", Buffers()),
             )
         return chain
 
     def close(self) -> None:
         """Release the sessions. Runs that are under way in other threads end well."""
-        self._closed = True
-        self._sessions = {}
-        self._local = threading.local()
+        self._open = None
 
     def __enter__(self) -> Switcher:
         return self
@@ -163,7 +164,7 @@ class Switcher:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"current {self._current!r}"
+        state = "closed" if self._open is None else f"current {self._current!r}"
         return f"<Switcher {self._bundle.path} with {len(self.subnets)} subnets, {state}>"
 
 

@@ -19,6 +19,23 @@ def tiny() -> SortedViT:
         return SortedViT(config)
 
 
+class Lying(SortedViT):
+    """Has the space and the tensors of ``tiny``, but computes something else."""
+
+    def block(self, slot: str, choice: str) -> nn.Module:
+        block = super().block(slot, choice)
+        return nn.Sequential(block, _Shift()) if slot == "head" else block
+
+
+class _Shift(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+def lying() -> SortedViT:
+    return Lying(tiny().config)
+
+
 class UNet(nn.Module):
     """Down, optional middle layers, up with a skip connection; sliced weights in forward."""
 

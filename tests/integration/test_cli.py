@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,64 @@ def test_a_plan_of_another_bundle(
 def test_help_and_version(run: Any) -> None:
     assert run("--version").out.startswith("hwnas, version 0.")
     assert "compile" in run().out + run("--help").out
+
+
+def test_outputs_never_replace_inputs(
+    run: Any, tiny_bundle: Path, lut: Path, quality: Path, tmp_path: Path
+) -> None:
+    net = Path(shutil.copytree(tiny_bundle, tmp_path / "net.hwnas"))
+    table = Path(shutil.copy(lut, tmp_path / "lut.db"))
+    rated = Path(shutil.copy(quality, tmp_path / "quality.csv"))
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    select = ("select", net, "--lut", table, "--quality", rated, "--max-bytes", "90%")
+    for words in (
+        ("export", net, "--subnet", "max", "-o", net),
+        ("export", net, "--subnet", "max", "-o", tmp_path),
+        ("export", net, "--subnet", "max", "--to", "onnx", "-o", net / "onnx"),
+        (*select, "-o", table),
+        (*select, "-o", rated),
+        (*select, "-o", net / "plan.json"),
+        ("profile", net, "-o", net / "lut.db"),
+    ):
+        refused(run(*words), 2, "input", "-o")
+    assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == before
+
+
+def test_what_fails_verification_replaces_nothing(
+    run: Any, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    nets = Path(__file__).parents[1] / "data" / "nets.py"
+    out = tmp_path / "out"
+    words = ("export", tiny_bundle, "-o", out, "--verify", "--supernet")
+    assert run(*words, f"{nets}:tiny", "--subnet", "d1-ffn32").code == 0
+    before = {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
+    refused(run(*words, f"{nets}:lying", "--subnet", "d2-ffn64"), 4, "differs from torch")
+    assert {f: f.read_bytes() for f in out.rglob("*") if f.is_file()} == before
+    assert [f.name for f in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_kind_exits_with_1(tiny_bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "hwnas.cli.main", "profile", str(tiny_bundle)]
+    options = ["--affinity", "none", "--time-limit", "0.01", "-o", str(tmp_path / "lut.db")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "6 failed" in done.stdout
+    again = [*command, "--resume", "--retry-failed", *QUICK, "-o", str(tmp_path / "lut.db")]
+    done = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 measured" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_error(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+        "from hwnas.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["export", str(tiny_bundle), "--subnet", "max", "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-P", "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "fix: free some space" in done.stderr
+    assert list(tmp_path.iterdir()) == []

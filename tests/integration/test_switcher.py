@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -216,3 +219,56 @@ def test_export_is_deterministic(tiny_bundle: Path, shipped: Path, tmp_path: Pat
         if file.is_file():
             again = tmp_path / "again" / file.relative_to(shipped)
             assert again.read_bytes() == file.read_bytes(), file
+
+
+def test_telemetry_is_off_before_onnxruntime_is_imported(shipped: Path) -> None:
+    code = (
+        "import os, sys, builtins; "
+        "real = builtins.__import__; seen = []\n"
+        "def spy(name, *rest):\n"
+        "    if name.split('.')[0] == 'onnxruntime': "
+        "seen.append(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = spy\n"
+        "import hwnas.runtime, hwnas.export, hwnas.bench\n"
+        "sys.exit(0 if seen and set(seen) == {'1'} else str(seen))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env=clean)
+
+
+def serve_until_closed(switcher: Switcher, start: threading.Barrier) -> str:
+    feeds, names = random_inputs(switcher.inputs, 0), list(switcher.subnets)
+    start.wait()
+    try:
+        for i in range(1000):
+            switcher.run(feeds, subnet=names[i % len(names)])
+    except HwnasError as error:
+        return error.cause
+    return "ran to its end"
+
+
+def test_closing_while_others_run(shipped: Path) -> None:
+    for _ in range(20):
+        switcher = Switcher(shipped, verify=False)
+        start = threading.Barrier(3)
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(serve_until_closed, switcher, start) for _ in range(2)]
+            start.wait()
+            switcher.close()
+            assert {run.result() for run in runs} <= {"the switcher is closed", "ran to its end"}
+
+
+def test_two_threads_per_run(shipped: Path) -> None:
+    code = (
+        "import sys, numpy as np; from hwnas.runtime import Switcher; "
+        "from hwnas.runtime.inputs import random_inputs; "
+        "one, two = (Switcher(sys.argv[1], threads=n) for n in (1, 2)); "
+        "feeds = random_inputs(one.inputs, 0); "
+        "[np.testing.assert_allclose(one.run(feeds, subnet=n)['logits'], "
+        "two.run(feeds, subnet=n)['logits'], rtol=1e-5, atol=1e-6) for n in one.subnets]"
+    )
+    command = [sys.executable, "-P", "-c", code, str(shipped)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

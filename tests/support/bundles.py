@@ -73,7 +73,7 @@ def make_bundle(
     """
     space = make_space(depth, widths, equal=equal)
     tensors = _tensors(depth, max(widths), dim, seed)
-    with write_bundle(path) as writer:
+    with write_bundle(path, "space") as writer:
         save_file(tensors, writer.folder / WEIGHTS)
         starts = _starts(writer.folder / WEIGHTS)
         blocks = {}

@@ -20,6 +20,7 @@ from hwnas.errors import (
 )
 from hwnas.files import atomic_directory, atomic_file
 from hwnas.runtime import Switcher
+from hwnas.weights import map_weights
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_bytes_count_once(tiny_bundle: Path) -> None:
 
 def test_nothing_half_written(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with pytest.raises(RuntimeError), atomic_directory(target, "manifest.json") as folder:
+    with pytest.raises(RuntimeError), atomic_directory(target, "thing") as folder:
         (folder / "part").write_text("x")
         raise RuntimeError
     with pytest.raises(RuntimeError), atomic_file(tmp_path / "file") as temporary:
@@ -168,19 +169,114 @@ def test_nothing_half_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def write(target: Path, form: str, text: str) -> None:
+    with atomic_directory(target, form) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "manifest.json").write_text(text)
+
+
 def test_only_own_folders_are_replaced(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
-    (target / "thesis.txt").write_text("x")
-    foreign = pytest.raises(UsageError, match="not something that hwnas wrote")
-    with foreign, atomic_directory(target, "manifest.json"):
-        pass
-    assert (target / "thesis.txt").exists()
-    (target / "thesis.txt").rename(target / "manifest.json")
-    with atomic_directory(target, "manifest.json") as folder:
-        (folder / "manifest.json").write_text("new")
+    write(target, "thing", "old")  # an empty folder is nobody's
+    write(target, "thing", "new")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    assert (target / "manifest.json").read_text() == "new"
+    assert (target / "sub" / "manifest.json").read_text() == "new"
+    with pytest.raises(UsageError, match="holds a thing, not a gadget"):
+        write(target, "gadget", "x")
+    (target / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"thesis\.txt"):
+        write(target, "thing", "x")
+    foreign = tmp_path / "extension"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text("{}")
+    (foreign / "weights.safetensors").write_text("x")
+    with pytest.raises(UsageError, match="not something that hwnas wrote"):
+        write(foreign, "thing", "x")
+    with pytest.raises(UsageError, match="not a folder"):
+        write(target / "thesis.txt", "thing", "x")
+    assert (target / "sub" / "manifest.json").read_text() == "new"
+    assert len(list(foreign.iterdir())) == 2
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    write(target, "thing", "old")
+    rename = Path.rename
+
+    def fail(self: Path, other: Path) -> Path:
+        if self.name.endswith(".tmp") and (self / "sub" / "manifest.json").read_text() == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(HwnasError, match="No space left"):
+        write(target, "thing", "new")
+    assert (target / "sub" / "manifest.json").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write(tmp_path / "link", "thing", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "sub" / "manifest.json").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["outputs"][0].update(shape=[1, 11]),
+        lambda d: d["segments"]["head.base"]["outputs"][0].update(shape=[1, 11]),
+        lambda d: d["segments"]["head.base"]["inputs"][0].update(name="nope"),
+        lambda d: d["segments"]["head.base"]["outputs"][0].update(dtype="int64"),
+        lambda d: d["inputs"][0].update(shape=[10**9, 10**6]),
+        lambda d: d["inputs"][0].update(dtype="object"),
+        lambda d: d["inputs"][0].update(shape=[-1, 1, 8, 8]),
+        lambda d: d.update(subnets={}),
+        lambda d: d["segments"]["head.base"].update(file="a\0b"),
+        lambda d: d["weights"].update(file="."),
+        lambda d: d["weights"].update(bytes=-1),
+        lambda d: d.update(schema_version="1"),
+        lambda d: d.update(more=1),
+    ],
+)
+def test_manifests_that_lie(copy: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    edit(copy, change)
+    with pytest.raises((BundleError, SignatureError)):
+        Switcher(copy)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"shape": [3]}, "bytes"),
+        ({"dtype": ["F32"]}, "dtype"),
+        ({"dtype": "F4"}, "dtype"),
+        ({"data_offsets": [0.0, 8.0]}, "cannot be"),
+        ({"shape": "22"}, "cannot be"),
+        ({"shape": [-1, -2]}, "cannot be"),
+        ({"data_offsets": [8, 16]}, "outside"),
+        ({"data_offsets": [0]}, "not a safetensors"),
+    ],
+)
+def test_weights_headers_that_lie(tmp_path: Path, entry: dict[str, Any], words: str) -> None:
+    path = tmp_path / "w.safetensors"
+    good = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    for header, fine in (({"a": good}, True), ({"a": good | entry}, False)):
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 8)
+        if fine:
+            assert map_weights(path)["a"].shape == (2,)
+            continue
+        with pytest.raises(BundleError, match=words):
+            map_weights(path)
+    deep = b"[" * 100_000
+    path.write_bytes(len(deep).to_bytes(8, "little") + deep)
+    with pytest.raises(BundleError):
+        map_weights(path)
 
 
 def test_bundles_of_version_1_stay_readable() -> None:
