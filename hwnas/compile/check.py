@@ -45,13 +45,12 @@ def _run(bundle: Bundle, block: TracedBlock) -> Sequence[NDArray[Any]]:
         for spec, value in zip(block.inputs, block.arguments, strict=True)
     }
     try:
-        results: Sequence[NDArray[Any]] = open_session(bundle, block.id, shared=False).run(
-            None, feeds
-        )
+        session = open_session(bundle, block.id, shared=False)
+        results: Sequence[NDArray[Any]] = session.run(None, feeds)
     except Exception as error:  # ONNX Runtime's exceptions have no common public base
-        reason = error.__cause__ if isinstance(error, BundleError) else error
+        reason = (error.__cause__ or error) if isinstance(error, BundleError) else error
         raise SupernetError(
-            f"block {block.id} cannot run in ONNX Runtime {ort.__version__}: {reason}",
-            "rewrite the operation that it does not take, or use another dtype for it",
+            f"block {block.id} cannot run in ONNX Runtime: {reason}",
+            "rewrite the operation that ONNX Runtime refuses, or use another dtype for it",
         ) from error
     return results

@@ -191,17 +191,17 @@ class Plan(_Finite):
         """The file's contents."""
         return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the plan whole or not at all.
 
         Raises:
             HwnasError: the disk is full or the place cannot be written.
         """
-        with atomic_file(path) as temporary:
+        with atomic_file(Path(path)) as temporary:
             temporary.write_text(self.text(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: str | Path) -> Plan:
         """Read a plan.
 
         Raises:
@@ -209,7 +209,7 @@ class Plan(_Finite):
             PlanError: missing, cut off, altered, or not a plan.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             reason = error.strerror or str(error)
             raise PlanError(f"cannot read the plan {path}: {reason}", "check the path") from error

@@ -1,4 +1,4 @@
-"""Supernets for tests: a small family member, a U-Net of our own, and ones that break the rules."""
+"""Supernets for tests: a small family member, two of our own, and ones that break the rules."""
 
 from __future__ import annotations
 
@@ -104,3 +104,67 @@ def unet() -> UNet:
 def misfit() -> UNet:
     """Its last slot takes a width that the one before does not give."""
     return UNet(up_in=9)
+
+
+class SkipConnect(nn.Module):
+    """Blocks that give one tensor twice, give back what they were given, or give a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fork = nn.Linear(4, 4)
+        self.mid = nn.Linear(4, 4)
+        self.token = nn.Parameter(torch.randn(2, 4))
+        self.space = Space(
+            slots=(
+                Slot(name="fork", writes=("x", "skip")),
+                Slot(name="mid", choices=("identity", "linear")),
+                Slot(name="token", writes=("x", "token"), reads=("x",)),
+                Slot(name="swap", reads=("x", "skip"), writes=("x", "skip")),
+                Slot(name="join", reads=("x", "skip", "token")),
+            )
+        )
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        return {"x": torch.linspace(-1, 1, 8).reshape(2, 4)}
+
+    def block(self, slot: str, choice: str) -> nn.Module:
+        return {
+            "fork": lambda: _Twice(self.fork),
+            "mid": lambda: self.mid if choice == "linear" else nn.Identity(),
+            "token": lambda: _WithToken(self.token),
+            "swap": lambda: _Swap(),
+            "join": lambda: _Join(),
+        }[slot]()
+
+
+class _Twice(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.linear(x)
+        return h, h
+
+
+class _WithToken(nn.Module):
+    def __init__(self, token: nn.Parameter) -> None:
+        super().__init__()
+        self.token = token
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, self.token
+
+
+class _Swap(nn.Module):
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return skip, x
+
+
+class _Join(nn.Module):
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        return x - 2 * skip + token
+
+
+def skip_connect() -> SkipConnect:
+    return SkipConnect()

@@ -45,6 +45,20 @@ def test_the_page_on_own_networks_runs(tmp_path: Path) -> None:
     assert fields["kinds"] == "4"
 
 
+def test_the_page_on_python_runs(tmp_path: Path) -> None:
+    for page, file in (("own-network.md", "mynet.py"), ("python.md", "path.py")):
+        text = (ROOT / "docs" / page).read_text()
+        [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        (tmp_path / file).write_text(code)
+    names = [f"d{d}-w{w}" for d in (2, 3, 4) for w in (64, 128)]
+    rows = [f"{name},{i}" for i, name in enumerate(names)]
+    (tmp_path / "quality.csv").write_text("\n".join(["subnet,quality", *rows]) + "\n")
+    command = [sys.executable, "-P", "path.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["d4-w128", "d4-w64"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):

@@ -109,6 +109,71 @@ def test_huge_spaces_are_counted_and_walked_lazily() -> None:
     assert tested.find(first.spec) == first
 
 
+SKIPS = 40
+
+
+def skips(*equal: tuple[int, ...]) -> Space:
+    """A rule for each of 40 slots, which it skips or not; equal choices tie some of them."""
+    group = {i: k for k, indexes in enumerate(equal) for i in indexes}
+    choices = {i: (f"a{k}", f"b{k}") for i, k in group.items()}
+    slots = tuple(Slot(name=f"s{i}", choices=choices.get(i, ("base",))) for i in range(SKIPS))
+    depth = [PrefixDepth(name=f"r{i}=", slots=(f"s{i}",), depths=(0, 1)) for i in range(SKIPS)]
+    ties = [EqualChoice(slots=tuple(f"s{i}" for i in indexes)) for indexes in equal]
+    return Space(slots=slots, rules=(*depth, *ties))
+
+
+HALF = SKIPS // 2
+
+
+@pytest.mark.parametrize(
+    ("equal", "count"),
+    [
+        ((), 2**SKIPS),
+        ((tuple(range(SKIPS)),), 1 + 2 * (2**SKIPS - 1)),
+        # A pair: none, or one or both with either choice.
+        (tuple((i, i + HALF) for i in range(HALF)), 7**HALF),
+        (((0, 39), (1, 2, 3)), (1 + 2 * 3) * (1 + 2 * 7) * 2**35),
+    ],
+)
+def test_many_depth_rules_are_never_combined(
+    equal: tuple[tuple[int, ...], ...], count: int
+) -> None:
+    """A walk over 2**40 combinations of depths would not end."""
+    tested = skips(*equal)
+    assert tested.count() == count
+    assert not tested.chain
+    for subnet in (tested.largest(), tested.smallest(), next(tested.subnets())):
+        assert tested.find(subnet.spec) == subnet
+    # A cut name is looked for among the subnets of its depths, not among all.
+    cut = skips().largest()
+    assert cut.name != cut.spec
+    assert skips().find(cut.name) == cut
+    assert len(tested.largest().blocks) == SKIPS
+    with pytest.raises(UnknownName):
+        tested.find("r0=1")
+
+
+def test_an_equal_choice_ties_the_rules_that_it_spans() -> None:
+    """Beside a slot that is always there, across rules, and within one; counted and listed."""
+    names = tuple(f"n{i}" for i in range(9))
+    choices = {**dict.fromkeys(names, ("a", "b", "c")), "n6": ("p", "q"), "n7": ("p", "q")}
+    choices["n8"] = ("u", "v")
+    tested = Space(
+        slots=tuple(Slot(name=n, choices=choices[n]) for n in names),
+        rules=(
+            PrefixDepth(name="d0=", slots=names[:2], depths=(0, 1, 2)),
+            PrefixDepth(name="d1=", slots=names[2:4], depths=(0, 2)),
+            EquidistantDepth(name="d2=", slots=(names[4], names[6]), depths=(0, 1, 2)),
+            PrefixDepth(name="d3=", slots=(names[8],), depths=(0, 1)),
+            EqualChoice(slots=(names[0], names[3], names[4])),
+            EqualChoice(slots=names[6:8]),
+        ),
+    )
+    listed = [subnet.spec for subnet in tested.subnets()]
+    assert tested.count() == len(set(listed)) == len(listed) > 1000
+    assert all(tested.find(spec).spec == spec for spec in listed[::97])
+
+
 def test_equidistant_depth_keeps_the_ends() -> None:
     """VARiant, D=30: floating point would lose the last layer at d=26."""
     slots = tuple(f"l{i}" for i in range(30))
@@ -130,6 +195,7 @@ def test_extremes_skippable_and_chain() -> None:
     assert not tested.chain
     assert space(("a",), DEPTH).chain
     assert space(("a", "b"), EQUAL).chain
+    assert not space(("a",), EquidistantDepth(slots=LAYERS, depths=(1, 2))).chain
     assert not space(("a", "b")).chain
 
 
@@ -164,6 +230,13 @@ def test_unknown_subnet_lists_close_names() -> None:
             "same choices",
         ),
         (lambda: space(("d1", "d2"), DEPTH, EQUAL), "two things"),
+        (lambda: space(("a", "max"), EQUAL), "reserved"),
+        (lambda: space(("min", "b")), "reserved"),
+        (lambda: Space(slots=(Slot(name="net"),)), "reserved"),
+        (
+            lambda: space(("a",), PrefixDepth(name="max", slots=LAYERS, depths=(1, 2))),
+            "other than max, min, net",
+        ),
         (lambda: space(("a",), PrefixDepth(name="d-", slots=LAYERS, depths=(1,))), "not allowed"),
     ],
 )
