@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -110,8 +110,8 @@ class Bundle:
                 raise BundleError(f"{self.path} lacks the blocks {shorten(missing)}", _AGAIN)
             check(self.program(manifest.space.largest()), manifest.blocks, manifest.inputs)
             return
-        if not manifest.subnets:
-            raise BundleError(f"{self.path} holds no subnet", _AGAIN)
+        if not manifest.subnets or not manifest.outputs:
+            raise BundleError(f"{self.path} holds no subnet, or one without outputs", _AGAIN)
         for name, entry in manifest.subnets.items():
             types = check(entry.program, manifest.segments, manifest.inputs)
             given = [(public, types[value]) for public, value in entry.program.outputs.items()]
@@ -207,11 +207,13 @@ def _read_manifest(root: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}", _AGAIN)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is cut off or not JSON: {error}", _AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if type(version) is not int:
+        raise BundleError(f"{path} has no schema_version", _AGAIN)
+    if version > SCHEMA_VERSION:
         raise NewerSchema(path, version, SCHEMA_VERSION)
     try:
         return Manifest.model_validate(data)
@@ -219,6 +221,13 @@ def _read_manifest(root: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the manifest"
         raise BundleError(f"{path}: {where}: {first['msg']}", _AGAIN) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice")
+    return found
 
 
 def _check_file(path: Path, size: int, sha256: str, verify: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -34,9 +35,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise HwnasError(
             f"cannot write {path}: {error.strerror or error}",
-            "free some space or name another place with -o",
+            f"{'free some space' if full else 'check its permissions'}, or name another place "
+            "with -o",
         ) from error
 
 
@@ -49,8 +52,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it once the block has ended well.
 
     Raises:
+        UsageError: ``path`` exists and is no ordinary file.
         HwnasError: the disk is full or the place cannot be written.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} exists and is not a file", "name another place with -o")
     temporary = _beside(path)
     with disk_errors(path):
         try:

@@ -8,6 +8,6 @@ __all__ = ["Frozen"]
 
 
 class Frozen(BaseModel):
-    """An immutable record; a field that it does not know is an error, not dropped."""
+    """An immutable record; a field that it does not know is an error, and so is NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -13,9 +13,9 @@ changes of this format, apart from the version of hwnas.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, StringConstraints
 
 from hwnas.frozen import Frozen
 from hwnas.program import Program, TensorSpec
@@ -35,12 +35,18 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.=/-]{1,400}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=][A-Za-z0-9_.=-]{0,200}$")]
+"""Names are printed and become file names: nothing that leaves a folder or drives a terminal."""
+
+
 class WeightRange(Frozen):
     """Bytes of one stored tensor that a graph uses: ``length`` bytes from ``offset`` in it."""
 
     tensor: str
-    offset: NonNegativeInt
-    length: NonNegativeInt
+    offset: Count
+    length: Count
 
 
 class Graph(Frozen):
@@ -57,7 +63,7 @@ class Graph(Frozen):
 
     file: str
     sha256: str
-    bytes: NonNegativeInt
+    bytes: Count
     kind: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -82,7 +88,7 @@ class WeightsFile(Frozen):
 
     file: str
     sha256: str
-    bytes: NonNegativeInt
+    bytes: Count
 
 
 class SubnetEntry(Frozen):
@@ -100,7 +106,7 @@ class SubnetEntry(Frozen):
     choices: dict[str, str]
     program: Program
     kind: str
-    weight_bytes: NonNegativeInt
+    weight_bytes: Count
     quality: float | None = None
     cost: dict[str, float] = Field(default_factory=dict)
 
@@ -115,7 +121,7 @@ class Manifest(Frozen):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weights: WeightsFile
-    blocks: dict[str, Block] = Field(default_factory=dict)
-    segments: dict[str, Segment] = Field(default_factory=dict)
-    subnets: dict[str, SubnetEntry] = Field(default_factory=dict)
+    blocks: dict[Name, Block] = Field(default_factory=dict)
+    segments: dict[Name, Segment] = Field(default_factory=dict)
+    subnets: dict[FileName, SubnetEntry] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)

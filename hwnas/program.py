@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Protocol
 
@@ -48,10 +49,20 @@ DTYPES = frozenset(
 """NumPy's names of the dtypes that values may have."""
 
 
+_LARGEST = 2**36
+"""Elements of a tensor; a file that says more is not asked for the memory."""
+
+
 def _known(dtype: str) -> str:
     if dtype not in DTYPES:
         raise ValueError(f"{dtype!r} is none of {', '.join(sorted(DTYPES))}")
     return dtype
+
+
+def _sane(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if math.prod(shape) > _LARGEST:
+        raise ValueError(f"{shape} has more than {_LARGEST} elements")
+    return shape
 
 
 class TensorSpec(Frozen):
@@ -59,7 +70,7 @@ class TensorSpec(Frozen):
 
     name: str
     dtype: Annotated[str, AfterValidator(_known)]
-    shape: tuple[NonNegativeInt, ...]
+    shape: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_sane)]
 
     def fits(self, other: TensorSpec) -> bool:
         """Whether dtype and shape are equal; names may differ."""

@@ -21,6 +21,7 @@ from hwnas.bundle import Bundle
 from hwnas.errors import BundleError
 from hwnas.link import whole
 from hwnas.runtime import Switcher
+from hwnas.runtime.compare import difference
 from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.runtime.session import open_model
@@ -121,10 +122,7 @@ def compare(
     for run in runs:
         for _ in range(_WARM_UP):
             run()
-    difference = max(
-        float(np.abs(chain_out[k].astype(np.float64) - v.astype(np.float64)).max(initial=0.0))
-        for k, v in statics[0][1].items()
-    )
+    found = max(difference(chain_out[k], v).largest for k, v in statics[0][1].items())
     times = _interleave(runs, seconds, min_rounds)
     ratios = [a / b for a, b in zip(times[0], times[1], strict=True)]
     noise = np.array(times[2]) / np.array(times[1])
@@ -135,7 +133,7 @@ def compare(
         latency_ratio=median(ratios),
         noise_ratio=float(np.median(noise)),
         noise_spread=float(high - low) / 2 / len(noise) ** 0.5,
-        max_abs_diff=difference,
+        max_abs_diff=found,
         switch_us=_switch_us(switcher),
         first_run_extra_us=_first_run_extra_us(switcher, name, chain, seconds, min_rounds),
         rounds=len(ratios),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
+from hwnas import plugins
 from hwnas.bundle import Bundle
 from hwnas.cli.output import format_option, human_bytes, print_json, print_table, quote, verdict
-from hwnas.errors import UsageError
+from hwnas.errors import PlanError, UsageError
 from hwnas.export import Runner, Verification, Wanted, export_bundle, export_onnx, verify
 from hwnas.export.verify import bundle_runner, onnx_runner
 from hwnas.files import refuse_overlap
@@ -47,12 +48,12 @@ __all__ = ["command"]
     flag_value="torch",
     type=click.Choice(["torch", "onnx"]),
     help="Run what was written on random inputs beside the other form and, unless 'onnx' is "
-    "given, beside the subnet in torch; print the largest difference.",
+    "given, beside the subnet in torch; print the largest difference. What fails is not kept.",
 )
 @click.option(
     "--supernet",
-    help="With --verify: the supernet, where the bundle does not name one that can be imported. "
-    "Its weights come from the bundle.",
+    help="With --verify: the network that the bundle was compiled from, unless it is of a "
+    "registered family. Its weights come from the bundle.",
 )
 @format_option
 def command(
@@ -138,6 +139,8 @@ def _wanted(source: Bundle, plan: Path | None, names: Sequence[str]) -> list[Wan
     if plan is not None:
         loaded = Plan.load(plan)
         loaded.check(source)
+        if not loaded.subnets:
+            raise PlanError(f"{plan} holds no subnet", "make it again with 'hwnas select'")
         for chosen in loaded.subnets:
             cost = chosen.measured or chosen.predicted
             wanted[chosen.name] = Wanted(
@@ -156,18 +159,21 @@ def _wanted(source: Bundle, plan: Path | None, names: Sequence[str]) -> list[Wan
 
 
 def _torch_runner(source: Bundle, supernet: str | None) -> Runner:
+    """The supernet in torch. A bundle's word is taken for a registered family, no more.
+
+    Anything else that it names would be imported and called, and a bundle must not run code.
+    """
     recorded = source.manifest.provenance.get("supernet")
-    reference = supernet or recorded
-    if not isinstance(reference, str):
+    reference = supernet
+    if supernet is None and isinstance(recorded, str):
+        family = recorded.partition(":")[0]
+        reference = recorded if family in plugins.names(plugins.SUPERNETS) else None
+    if reference is None:
+        named = f" ({recorded!r})" if isinstance(recorded, str) else ""
         raise UsageError(
-            f"{source.path} does not say which supernet it was compiled from",
-            "give --supernet, or compare with ONNX alone: --verify onnx",
-        )
-    if supernet is None and reference.split(":")[0].endswith(".py"):
-        raise UsageError(
-            f"{source.path} was compiled from the file {reference.split(':')[0]!r}; "
-            "a bundle keeps no paths, so where it lies is not known",
-            f"give --supernet path/to/{reference}, or compare with ONNX alone: --verify onnx",
+            f"to verify against torch, say which network {source.path} was compiled from{named}",
+            "give --supernet path/net.py:attr or module:attr; or compare with ONNX alone: "
+            "--verify onnx",
         )
     from hwnas.supernets.reference import load
     from hwnas.supernets.runner import torch_runner

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
 # Before anything can import onnxruntime: its telemetry would be measured along.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -16,6 +17,7 @@ import click
 
 from hwnas._version import __version__
 from hwnas.errors import HwnasError, MissingExtra
+from hwnas.processes import interrupt_on_term
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -68,6 +70,9 @@ def main(args: list[str] | None = None) -> int:
 
     What a user can mend is printed as cause and fix, never as a traceback.
     """
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (for good)
+    interrupt_on_term()
     try:
         result = cli.main(args=args, prog_name="hwnas", standalone_mode=False)
     except HwnasError as error:

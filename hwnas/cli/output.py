@@ -63,7 +63,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row))
     piped = not sys.stdout.isatty()
-    Console(width=_WIDTH_WHEN_PIPED if piped else None, highlight=False).print(table)
+    _Console(width=_WIDTH_WHEN_PIPED if piped else None, highlight=False).print(table)
+
+
+class _Console(Console):
+    """Leaves a pipe that was closed to whoever handles it for all output."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def print_fields(fields: Mapping[str, str]) -> None:

@@ -66,6 +66,12 @@ def command(
     verdict(f"ran {current} on {what} inputs" + (f", wrote {path}" if path else ""))
 
 
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Arrays of an ``.npz`` file by name; refuses anything that would have to be unpickled.
 
@@ -80,7 +86,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path} is not an .npz file of plain arrays: {error}", fix) from error
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.bundle import Bundle
 from hwnas.compile.trace import TracedBlock
 from hwnas.errors import BundleError, SupernetError
+from hwnas.runtime.compare import difference
 from hwnas.runtime.session import open_session
 
-__all__ = ["TOLERANCE", "check_blocks"]
-
-TOLERANCE = 1e-3
-"""Largest difference allowed, relative to the largest value that torch gives (or to 1)."""
+__all__ = ["check_blocks"]
 
 
 def check_blocks(bundle: Bundle, blocks: Sequence[TracedBlock]) -> None:
@@ -28,13 +25,11 @@ def check_blocks(bundle: Bundle, blocks: Sequence[TracedBlock]) -> None:
     """
     for block in blocks:
         for got, tensor in zip(_run(bundle, block), block.results, strict=True):
-            wanted = tensor.detach().cpu().numpy().astype(np.float64)
-            scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-            difference = float(np.abs(got.astype(np.float64) - wanted).max(initial=0.0))
-            if not difference <= TOLERANCE * scale:
+            found = difference(got, tensor.detach().cpu().numpy())
+            if not found.ok:
                 raise SupernetError(
                     f"block {block.id} computes something else in ONNX Runtime than in torch: "
-                    f"largest difference {difference:.3g}, largest value {scale:.3g}",
+                    f"largest difference {found.largest:.3g}, largest value {found.scale:.3g}",
                     "is the module in eval mode, free of randomness, and without Python state?",
                 )
 

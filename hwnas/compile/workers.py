@@ -18,6 +18,7 @@ import torch
 from hwnas.compile.onnx_export import ExportedBlock, export_block
 from hwnas.compile.trace import TracedBlock
 from hwnas.errors import HwnasError, SupernetError
+from hwnas.processes import die_with_parent, signals_ignored
 from hwnas.program import TensorSpec
 from hwnas.supernets.protocol import Supernet
 from hwnas.supernets.reference import load
@@ -40,6 +41,7 @@ _supernet: Supernet | None = None
 
 def _start(reference: str, weights: str) -> None:
     global _supernet
+    die_with_parent()
     torch.set_num_threads(1)
     _supernet = load(reference)
     _supernet.load_state_dict(safetensors.torch.load_file(weights))
@@ -84,7 +86,9 @@ def export_all(
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(jobs, context, _start, (reference, str(weights)))
         try:
-            for future in as_completed([pool.submit(_export, task) for task in tasks]):
+            with signals_ignored():
+                futures = [pool.submit(_export, task) for task in tasks]
+            for future in as_completed(futures):
                 result = future.result()
                 exported[result.id] = result
                 done(result.id)
@@ -93,6 +97,10 @@ def export_all(
                 "a process that exported blocks was killed or could not load the supernet",
                 "run again with --jobs 1 to see why; too little memory is the usual cause",
             ) from error
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
     return exported

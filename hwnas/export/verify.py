@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from hwnas.errors import VerificationFailed
 from hwnas.program import TensorSpec
 from hwnas.runtime import Switcher
+from hwnas.runtime.compare import Difference, difference
 from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.space import Subnet
 
 __all__ = [
-    "TOLERANCE",
     "Runner",
     "Verification",
     "bundle_runner",
@@ -27,9 +27,6 @@ __all__ = [
 
 Array = NDArray[np.generic]
 Runner = Callable[[Subnet, Mapping[str, Array]], Mapping[str, Array]]
-
-TOLERANCE = 1e-3
-"""Largest difference allowed, relative to the largest value of the reference (or to 1)."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is within :data:`TOLERANCE`; a NaN is not."""
-        return self.max_abs_diff <= TOLERANCE * max(1.0, self.scale)
+        """Whether the difference is small enough; see :class:`hwnas.runtime.compare.Difference`."""
+        return Difference(self.max_abs_diff, self.scale).ok
 
 
 def verify(
@@ -74,17 +71,17 @@ def verify(
     name, run = artifact
     records = []
     for subnet in subnets:
-        worst = dict.fromkeys(references, (0.0, 0.0))
+        worst = dict.fromkeys(references, Difference(0.0, 0.0))
         for seed in range(rounds):
             feeds = random_inputs(inputs, seed)
             got = run(subnet, feeds)
             for reference, other in references.items():
-                found = _difference(got, other(subnet, feeds))
-                old = worst[reference]
-                worst[reference] = (_larger(old[0], found[0]), _larger(old[1], found[1]))
+                for output, wanted in other(subnet, feeds).items():
+                    found = difference(got[output], wanted)
+                    worst[reference] = worst[reference].or_worse(found)
         records += [
-            Verification(subnet.name, name, reference, difference, scale)
-            for reference, (difference, scale) in worst.items()
+            Verification(subnet.name, name, reference, found.largest, found.scale)
+            for reference, found in worst.items()
         ]
     failed = [record for record in records if not record.ok]
     if failed:
@@ -97,20 +94,6 @@ def verify(
             "if the supernet's code or weights changed since, compile it again",
         )
     return records
-
-
-def _larger(old: float, new: float) -> float:
-    # A NaN must not be lost in a comparison.
-    return float(np.maximum(old, new))
-
-
-def _difference(got: Mapping[str, Array], wanted: Mapping[str, Array]) -> tuple[float, float]:
-    difference = scale = 0.0
-    for name, array in wanted.items():
-        a, b = got[name].astype(np.float64), array.astype(np.float64)
-        difference = _larger(difference, float(np.abs(a - b).max(initial=0.0)))
-        scale = _larger(scale, float(np.abs(b).max(initial=0.0)))
-    return difference, scale
 
 
 def bundle_runner(path: Path) -> Runner:

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import BundleError
-from hwnas.graphs import external_location, external_range, external_tensors, point_to
+from hwnas.graphs import external_range, external_tensors, point_to
 from hwnas.manifest import WeightRange
 from hwnas.weights import Stored, map_weights, read_layout, write_weights
 
@@ -31,7 +31,6 @@ class WeightCut:
         self._models = list(models)
         self._used: dict[str, int] = {}
         for model in self._models:
-            _only_weights(model)
             for part in self.ranges(model):
                 end = part.offset + part.length
                 self._used[part.tensor] = max(self._used.get(part.tensor, 0), end)
@@ -82,13 +81,3 @@ class WeightCut:
         if not whole.shape or end >= whole.nbytes:
             return whole
         return whole[: -(-end // whole[0].nbytes)]
-
-
-def _only_weights(model: ModelProto) -> None:
-    for tensor in external_tensors(model.graph):
-        location = external_location(tensor)
-        if location != WEIGHTS:
-            raise BundleError(
-                f"a graph takes {tensor.name!r} from {location!r}, not from {WEIGHTS}",
-                "get the bundle again from where it was made; do not use this one",
-            )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from hwnas.bundle import Bundle
-from hwnas.graphs import parse_model
+from hwnas.link.load import load_graphs
 from hwnas.link.merge import merge
 from hwnas.program import Call, Program, TensorSpec, check
 from hwnas.space import Subnet
@@ -59,7 +59,7 @@ def link(bundle: Bundle, subnets: Sequence[Subnet]) -> Linked:
     """
     whole = {subnet.name: bundle.program(subnet) for subnet in subnets}
     units = dict.fromkeys(call.unit for p in whole.values() for call in p.calls)
-    models = {unit: parse_model(bundle.model(unit), unit) for unit in units}
+    models = load_graphs(bundle, units)
     segments: dict[str, ModelProto] = {}
     blocks: dict[str, tuple[str, ...]] = {}
     names: dict[object, str] = {}

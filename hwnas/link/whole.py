@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from hwnas.bundle import Bundle
-from hwnas.graphs import parse_model
+from hwnas.link.load import load_graphs
 from hwnas.link.merge import merge
 from hwnas.program import Program, check
 from hwnas.space import Subnet
@@ -34,7 +34,7 @@ def whole(bundle: Bundle, subnet: Subnet | str) -> ModelProto:
 
 def _join(bundle: Bundle, program: Program, name: str) -> ModelProto:
     units = dict.fromkeys(call.unit for call in program.calls)
-    models = {unit: parse_model(bundle.model(unit), unit) for unit in units}
+    models = load_graphs(bundle, units)
     inputs = {value: value for value in program.inputs}
     types = check(program, bundle.graphs, bundle.manifest.inputs)
     return merge(program.calls, models, inputs, program.outputs, types, name)

@@ -11,15 +11,14 @@ import os
 # Before any import that could bring ONNX Runtime with it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import ctypes
 import gc
 import json
-import signal
 import sys
 import time
 from typing import Any
 
 from hwnas.errors import HwnasError, ProfileError
+from hwnas.processes import die_with_parent
 from hwnas.profile.fingerprint import collect
 from hwnas.profile.memory import pss_bytes
 from hwnas.profile.protocol import Job, Profiler, Runner, load_profiler
@@ -33,13 +32,12 @@ _BATCH_S = 0.2
 """Samples are sent this often: what a crash can lose, against what sending disturbs."""
 
 _LONGEST_ERROR = 1000
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Serve one request from stdin; the exit code is 0 unless there was none."""
     events = _Events.claim_stdout()
-    _die_with_parent()
+    die_with_parent()
     try:
         request = read_request(sys.stdin.buffer)
         if request is None:
@@ -73,12 +71,6 @@ class _Events:
         data = memoryview(json.dumps({"event": event, **values}).encode() + b"\n")
         while data:
             data = data[self._stream.write(data) :]
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent is gone, however that came about."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _pin(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from hwnas.bundle import MANIFEST, Bundle
 from hwnas.errors import NewerSchema, PlanError, UnknownName, shorten
@@ -28,11 +28,7 @@ SCHEMA_VERSION: Final = 1
 _AGAIN = "make it again with 'hwnas select'"
 
 
-class _Finite(Frozen):
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class PlanCost(_Finite):
+class PlanCost(Frozen):
     """:class:`hwnas.table.cost.Cost` as it is written; ``memory_bytes`` is None if not known."""
 
     p50_ms: float
@@ -68,7 +64,7 @@ class PlanCost(_Finite):
         )
 
 
-class TierPlan(_Finite):
+class TierPlan(Frozen):
     """The answer for one tier.
 
     Attributes:
@@ -88,7 +84,7 @@ class TierPlan(_Finite):
     proof: str
 
 
-class Chosen(_Finite):
+class Chosen(Frozen):
     """A subnet that ships.
 
     Attributes:
@@ -120,7 +116,7 @@ class Chosen(_Finite):
         return (self.measured or self.predicted).cost()
 
 
-class FrontPoint(_Finite):
+class FrontPoint(Frozen):
     """A candidate that none other beats in quality, p50 and what budgets are on, all at once.
 
     Attributes:
@@ -134,7 +130,7 @@ class FrontPoint(_Finite):
     cost: PlanCost
 
 
-class Plan(_Finite):
+class Plan(Frozen):
     """What a selection chose, and why.
 
     Attributes:

@@ -39,6 +39,10 @@ def check(path: Path, db: sqlite3.Connection) -> None:
         )
     if version > SCHEMA_VERSION:
         raise NewerSchema(path, version, SCHEMA_VERSION)
+    foreign = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+    for kind, name in db.execute(foreign):
+        # They would run on our own reads and writes, for as long as they please.
+        raise damaged(path, f"it has a {kind} of its own, {name!r}")
     [(verdict,)] = db.execute("PRAGMA quick_check(1)")
     if verdict != "ok" or version < 1:
         raise damaged(path, verdict)

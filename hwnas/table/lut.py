@@ -272,7 +272,13 @@ class Lut:
         )
         if not rows:
             raise damaged(self.path, f"the measurement of {label} has no samples")
-        ns = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+        values = [row[0] for row in rows]
+        counts = [value for value in (load_bytes, run_bytes) if value is not None]
+        if not all(type(v) is int and v > 0 for v in values) or any(
+            type(v) is not int for v in counts
+        ):
+            raise damaged(self.path, f"the measurement of {label} holds something else than ns")
+        ns = np.array(values, dtype=np.int64)
         ns.flags.writeable = False
         return Measurement(key, scope, label, ns, stopped_by or "", load_bytes, run_bytes)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -297,3 +301,85 @@ def test_a_full_disk_is_one_error(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert "fix: free some space" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_cannot_name_code_to_run(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+    for reference in ("os:abort", "os:getcwd", "antigravity:fly", 1, None):
+        bundle = Path(shutil.copytree(tiny_bundle, tmp_path / f"net-{reference}"))
+        data = json.loads((bundle / "manifest.json").read_text())
+        data["provenance"]["supernet"] = reference
+        (bundle / "manifest.json").write_text(json.dumps(data))
+        ran = run("export", bundle, "--subnet", "min", "-o", tmp_path / "o", "--verify")
+        refused(ran, 2, "--supernet")
+    assert "antigravity" not in sys.modules
+
+
+def test_a_closed_pipe_is_no_error(tiny_bundle: Path) -> None:
+    command = f"{sys.executable} -P -m hwnas.cli.main inspect {tiny_bundle}"
+    line = f"set -o pipefail; {command} | head -1; {command} >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("subnets")
+
+
+def test_sigterm_leaves_nothing_behind(tiny_reference: str, tmp_path: Path) -> None:
+    out = tmp_path / "net.hwnas"
+    words = ["compile", tiny_reference, "-o", str(out), "--jobs", "2"]
+    command = [sys.executable, "-P", "-m", "hwnas.cli.main", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".net.hwnas.*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "error: interrupted"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):  # no worker is left in the session
+        while time.monotonic() < deadline + 60:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../x", "", "manifest.json"])
+def test_graphs_that_take_weights_from_elsewhere_are_not_exported(
+    run: Any, tiny_bundle: Path, tmp_path: Path, location: str
+) -> None:
+    import hashlib
+
+    import onnx
+
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "net"))
+    path = bundle / "blocks" / "head--base.onnx"
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    data = json.loads((bundle / "manifest.json").read_text())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    data["blocks"]["head/base"].update(sha256=digest, bytes=path.stat().st_size)
+    (bundle / "manifest.json").write_text(json.dumps(data))
+    for form in ("bundle", "onnx"):
+        words = ("export", bundle, "--subnet", "min", "--to", form, "-o", tmp_path / "o")
+        refused(run(*words), 1, "head/base", repr(location))
+
+
+def test_tables_with_views_or_triggers_are_refused(
+    run: Any, tiny_bundle: Path, lut: Path, tmp_path: Path
+) -> None:
+    for i, statement in enumerate(
+        (
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE TRIGGER t AFTER INSERT ON run BEGIN DELETE FROM measurement; END",
+        )
+    ):
+        table = Path(shutil.copy(lut, tmp_path / f"{i}.db"))
+        db = sqlite3.connect(table)
+        db.execute(statement)
+        db.commit()
+        db.close()
+        words = ("select", tiny_bundle, "--lut", table, "--max-bytes", "1MB", "-o", tmp_path / "p")
+        refused(run(*words), 1, "damaged")
