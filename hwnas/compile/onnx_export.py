@@ -108,6 +108,8 @@ def export_block(
         _own_outputs(model.graph, outputs)
         sources = _fold(model, _tensor_names(module), outputs)
     except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise SupernetError(
             f"block {block_id} cannot be exported to ONNX: {type(error).__name__}: {reason}",
@@ -117,6 +119,13 @@ def export_block(
     constants = _move_constants(model, sources)
     data = ir.to_proto(model).SerializeToString(deterministic=True)
     return ExportedBlock(block_id, data, sources, constants)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is what the exporter failed on: it reports that as a failed export."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _tensor_names(module: nn.Module) -> set[str]:

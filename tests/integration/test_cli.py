@@ -322,19 +322,20 @@ def test_a_closed_pipe_is_no_error(tiny_bundle: Path) -> None:
     assert done.stdout.startswith("subnets")
 
 
-def test_sigterm_leaves_nothing_behind(tiny_reference: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("supernet", ["NETS:tiny", "vit:ti16"], ids=["one process", "two"])
+def test_sigterm_leaves_nothing_behind(supernet: str, tmp_path: Path) -> None:
+    nets = str(Path(__file__).parents[1] / "data" / "nets.py")
     out = tmp_path / "net.hwnas"
-    words = ["compile", tiny_reference, "-o", str(out), "--jobs", "2"]
+    words = ["compile", supernet.replace("NETS", nets), "-o", str(out), "--jobs", "2"]
     command = [sys.executable, "-P", "-m", "hwnas.cli.main", *words]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".net.hwnas.*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == "error: interrupted"
+    assert (process.returncode, err.strip()) == (130, "error: interrupted")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ProcessLookupError):  # no worker is left in the session
         while time.monotonic() < deadline + 60:
