@@ -6,6 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.hwnas-dev
+# Headers that the native switcher is built with; CMake looks there. Where they cannot be had,
+# hwnas is built without it, and says so; with HWNAS_REQUIRE_NATIVE=1 that is an error.
+NATIVE := $(VENV)/native-deps
+SWITCHER := $(if $(filter 1,$(HWNAS_REQUIRE_NATIVE)),ON,AUTO)
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
@@ -19,7 +23,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH
 
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt hwnas/_version.py \
-	$(shell find hwnas/runtime/cpp -type f 2>/dev/null)
+	$(shell find hwnas/runtime/cpp third_party -type f 2>/dev/null)
 
 .PHONY: help dev check test demo bench docs clean
 .DELETE_ON_ERROR:
@@ -29,7 +33,7 @@ help:
 	@echo "make check  ruff, mypy, import-linter"
 	@echo "make test   all tests"
 	@echo "make demo   the whole path on the digits example, into build/demo"
-	@echo "make bench  ViT-S/16: the switchable bundle against static sessions"
+	@echo "make bench  four networks: switchable bundles against static sessions (NETS=\"t12 cnn\")"
 	@echo "make docs   regenerate docs/cli.md from the commands' help"
 	@echo "make clean  remove what was built (.venv stays)"
 
@@ -38,15 +42,19 @@ dev: $(STAMP)
 $(STAMP): $(BUILD_INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is not Python 3.11 or newer; run: make PYTHON=python3.11" >&2; exit 1; }
-	@[ -x $(BIN)/python ] || { echo "[1/4] $(VENV): a virtual environment"; \
+	@[ -x $(BIN)/python ] || { echo "[1/5] $(VENV): a virtual environment"; \
 		$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; }
-	@echo "[2/4] pip and the build tools"
+	@echo "[2/5] pip and the build tools"
 	@$(INSTALL) --upgrade pip
 	@$(INSTALL) --group build
-	@echo "[3/4] hwnas and its dependencies (torch is large: minutes on a first run)"
+	@echo "[3/5] headers of the native switcher"
+	@bash third_party/fetch-headers.sh $(NATIVE) || true
+	@echo "[4/5] hwnas and its dependencies (torch is large: minutes on a first run)"
 	@$(INSTALL) --no-build-isolation --config-settings=cmake.define.HWNAS_WERROR=ON \
-		--editable '.[examples]'
-	@echo "[4/4] the developer tools"
+		--config-settings=cmake.define.HWNAS_SWITCHER=$(SWITCHER) --editable '.[examples]'
+	@$(BIN)/hwnas config --libs >/dev/null 2>&1 || echo "note: built without the native switcher," \
+		"as its headers were not found; bundles run through the Python one"
+	@echo "[5/5] the developer tools"
 	@$(INSTALL) --group dev
 	@touch $@
 
@@ -63,7 +71,7 @@ demo: $(STAMP)
 	bash examples/digits/demo.sh build/demo
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/bench_vit.py
+	$(BIN)/python benchmarks/bench_switching.py $(NETS)
 
 docs: $(STAMP)
 	@mkdir -p docs build

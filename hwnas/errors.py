@@ -8,7 +8,8 @@
     │   └── SignatureError          blocks do not fit each other
     ├── BundleError                 a bundle is missing, cut off, altered or unreadable
     │   ├── NewerSchema             a file was written by a newer hwnas
-    │   └── UnsafePath              a path leaves the bundle
+    │   ├── UnsafePath              a path leaves the bundle
+    │   └── OtherMachine            finalised for another type of CPU or version of the runtime
     ├── TableError                  a lookup table is missing, damaged, or lacks what is asked
     │   ├── MissingMeasurements     kinds without a usable measurement (all named)
     │   └── OtherDevice             a table of another device
@@ -37,6 +38,7 @@ __all__ = [
     "MissingMeasurements",
     "NewerSchema",
     "OtherDevice",
+    "OtherMachine",
     "PlanError",
     "ProfileError",
     "SignatureError",
@@ -133,6 +135,10 @@ class NewerSchema(BundleError):
 
 class UnsafePath(BundleError):
     """A path in a bundle that points outside it."""
+
+
+class OtherMachine(BundleError):
+    """A finalised bundle on a CPU type or runtime version that it was not made for."""
 
 
 class TableError(HwnasError):

@@ -13,7 +13,7 @@ changes of this format, apart from the version of hwnas.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -24,6 +24,7 @@ from hwnas.space import Space
 __all__ = [
     "SCHEMA_VERSION",
     "Block",
+    "Finalised",
     "Graph",
     "Manifest",
     "Segment",
@@ -32,7 +33,8 @@ __all__ = [
     "WeightsFile",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
+"""1: portable bundles only. 2: ``finalised`` may say what a bundle was made for."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**62)]
@@ -78,9 +80,13 @@ class Block(Graph):
 
 
 class Segment(Graph):
-    """Linked blocks that the same subnets run one after the other."""
+    """What the same subnets run one after the other: linked blocks, or parts of them.
 
-    blocks: tuple[str, ...]
+    ``blocks`` names those that it holds whole; a finalised segment is cut across blocks and
+    names none.
+    """
+
+    blocks: tuple[str, ...] = ()
 
 
 class WeightsFile(Frozen):
@@ -111,16 +117,38 @@ class SubnetEntry(Frozen):
     cost: dict[str, float] = Field(default_factory=dict)
 
 
+class Finalised(Frozen):
+    """What a finalised bundle was made on and runs on; elsewhere it is refused.
+
+    Attributes:
+        runtime, version: whose optimiser finished the graphs, such as ``onnxruntime`` 1.32.0.
+        machine: architecture as ``uname -m`` says it.
+        isa: instruction sets of the CPU that the runtime's kernels choose by, in a fixed order.
+        options: of the optimiser.
+    """
+
+    runtime: Literal["onnxruntime"]
+    version: str
+    machine: str
+    isa: tuple[str, ...]
+    options: dict[str, str] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        sets = f" with {', '.join(self.isa)}" if self.isa else ""
+        return f"{self.runtime} {self.version} on {self.machine}{sets}"
+
+
 class Manifest(Frozen):
     """All that is known of a bundle; see the module's docstring for the files beside it."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     hwnas: str
     form: Literal["space", "subnets"]
     space: Space
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weights: WeightsFile
+    finalised: Finalised | None = None
     blocks: dict[Name, Block] = Field(default_factory=dict)
     segments: dict[Name, Segment] = Field(default_factory=dict)
     subnets: dict[FileName, SubnetEntry] = Field(default_factory=dict)

@@ -1,7 +1,12 @@
-"""Comparing a switchable bundle with each subnet's own monolithic export, side by side."""
+"""Comparing a switchable bundle with each subnet's own static export, side by side.
 
-from hwnas.bench.compare import Comparison, compare
-from hwnas.bench.memory import Memory, memory_ratio
+The contenders: the native chain, the Python chain, N separate sessions, and the single-file
+``If`` model of ``--to onnx-switch``. Nothing here imports a runtime before it is needed, so that
+each measuring process holds only what it measures.
+"""
+
+from hwnas.bench.footprint import Footprint
 from hwnas.bench.report import Report, compare_all
+from hwnas.profile.interleave import Ratio, Rounds
 
-__all__ = ["Comparison", "Memory", "Report", "compare", "compare_all", "memory_ratio"]
+__all__ = ["Footprint", "Ratio", "Report", "Rounds", "compare_all"]

@@ -1,22 +1,20 @@
-"""``hwnas bench``: each subnet against its own monolithic export."""
+"""``hwnas bench``: each subnet against its own static export."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from hwnas.bench import compare_all
-from hwnas.cli.output import (
-    format_option,
-    human_bytes,
-    print_json,
-    print_table,
-    progress_bar,
-    verdict,
-)
+from hwnas.bench import Report, Rounds, compare_all
+from hwnas.cli.bench_tables import print_report
+from hwnas.cli.output import format_option, print_json, progress_bar, verdict
+from hwnas.files import atomic_file
 
 __all__ = ["command"]
+
+_DEFAULT = Rounds()
 
 
 @click.command("bench")
@@ -25,56 +23,96 @@ __all__ = ["command"]
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
-    default=5.0,
+    default=_DEFAULT.seconds,
     show_default=True,
-    help="Time per subnet, after at least 20 interleaved rounds.",
+    help="Time per subnet, shared by its replicates.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=2),
+    default=_DEFAULT.fewest,
+    show_default=True,
+    help="Interleaved rounds that each replicate goes through at least, however long they take.",
+)
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=_DEFAULT.replicates,
+    show_default=True,
+    help="How often all sessions are opened anew: where weights lie in memory moves a session's "
+    "latency by about 1%.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Fresh processes in which each contender's memory and load time are measured.",
 )
 @click.option(
     "--onnx",
     type=click.Path(path_type=Path),
     help="The folder of 'hwnas export --to onnx' with the same subnets, to compare with; without "
-    "it each subnet is linked from the bundle.",
+    "it each subnet is joined from the bundle.",
+)
+@click.option(
+    "--onnx-switch",
+    type=click.Path(path_type=Path),
+    help="The folder of 'hwnas export --to onnx-switch' with the same subnets: one more contender.",
+)
+@click.option(
+    "--report",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Also write all that was found to this file, as JSON.",
 )
 @format_option
-def command(bundle: Path, onnx: Path | None, threads: int, seconds: float, output: str) -> None:
+def command(
+    bundle: Path,
+    onnx: Path | None,
+    onnx_switch: Path | None,
+    threads: int,
+    seconds: float,
+    rounds: int,
+    replicates: int,
+    processes: int,
+    path: Path | None,
+    output: str,
+) -> None:
     """Compare every subnet of BUNDLE with its own static export, interleaved in one run.
 
-    Prints the latency of both, the median of the paired ratios, the same ratio of two equal
-    static sessions (the noise floor), the largest difference of the outputs and what a switch
-    costs; and, for the whole bundle, memory and bytes over those of its largest subnet alone.
+    The contenders are the native chain, the Python chain, one session per subnet and, if given,
+    the single-file model. Prints the medians of the paired latency ratios with their 95% intervals
+    beside that of two equal static sessions (the noise floor), whether outputs are equal bit for
+    bit, what the first run after a switch takes longer; and, for the whole bundle, memory, load
+    time and bytes over those of its largest subnet alone.
     """
     with progress_bar("comparing") as progress:
-        report = compare_all(bundle, onnx=onnx, threads=threads, seconds=seconds, progress=progress)
+        report = compare_all(
+            bundle,
+            onnx=onnx,
+            onnx_switch=onnx_switch,
+            threads=threads,
+            rounds=Rounds(seconds, replicates, rounds),
+            processes=processes,
+            progress=progress,
+        )
+    if path is not None:
+        with atomic_file(path) as file:
+            text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
+            file.write_text(text + "\n", encoding="utf-8")
     if output == "json":
         print_json(report.to_dict())
         return
-    rows = [
-        [
-            name,
-            f"{found.latency_ms:.3f}",
-            f"{found.static_latency_ms:.3f}",
-            f"{found.latency_ratio:.3f}",
-            f"{found.noise_ratio:.3f} +- {found.noise_spread:.3f}",
-            f"{found.max_abs_diff:.2g}",
-            f"{found.switch_us:.2f}",
-            f"{found.first_run_extra_us:+.0f}",
-        ]
-        for name, found in report.subnets.items()
-    ]
-    columns = ["subnet", "ms", "static ms", "ratio", "noise floor", "max diff"]
-    print_table([*columns, "switch us", "first run us"], rows)
-    memory = report.memory
-    if memory.ratio is None:
-        click.echo("memory: not available here (no /proc/self/smaps_rollup)")
-    else:
-        click.echo(
-            f"memory: {human_bytes(memory.all_bytes or 0)} for all, "
-            f"{human_bytes(memory.largest_bytes or 0)} for {report.largest} alone: "
-            f"{memory.ratio:.3f}"
-        )
-    click.echo(
-        f"bytes: {human_bytes(report.bytes_all)} for all, "
-        f"{human_bytes(report.bytes_largest)} for {report.largest} alone: {report.bytes_ratio:.3f}"
+    print_report(report)
+    verdict(_verdict(report))
+
+
+def _verdict(report: Report) -> str:
+    found = [one.contenders[report.main] for one in report.subnets.values()]
+    worst = max(one.ratio.value for one in found)
+    unequal = sum(not one.equal for one in found)
+    outputs = f"{unequal} not bit-equal" if unequal else "all outputs bit-equal"
+    return (
+        f"{report.main} chain: worst latency ratio {worst:.3f} over {len(found)} subnets, {outputs}"
     )
-    worst = max(report.subnets.values(), key=lambda found: found.latency_ratio)
-    verdict(f"worst latency ratio {worst.latency_ratio:.3f} over {len(report.subnets)} subnets")

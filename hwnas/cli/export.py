@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from hwnas import plugins
 from hwnas.bundle import Bundle
 from hwnas.cli.output import format_option, human_bytes, print_json, print_table, quote, verdict
-from hwnas.errors import PlanError, UsageError
-from hwnas.export import Runner, Verification, Wanted, export_bundle, export_onnx, verify
-from hwnas.export.verify import bundle_runner, onnx_runner
+from hwnas.cli.verifying import torch_reference, verified
+from hwnas.cli.wanted import further_subnets, wanted_subnets, with_norms
+from hwnas.errors import UsageError
+from hwnas.export import (
+    Verification,
+    export_bundle,
+    export_finalised,
+    export_onnx,
+)
+from hwnas.export.norm_cost import NormCost, norm_costs
+from hwnas.export.onnx_switch import export_onnx_switch
+from hwnas.export.switch_cost import SwitchCost, switch_cost
 from hwnas.files import refuse_overlap
-from hwnas.select import Plan
-from hwnas.space import Subnet
+from hwnas.link.norms import NormMode
 
 __all__ = ["command"]
 
@@ -28,10 +35,37 @@ __all__ = ["command"]
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["bundle", "onnx"]),
+    type=click.Choice(["bundle", "onnx", "onnx-switch"]),
     default="bundle",
     show_default=True,
-    help="One switchable bundle, or one complete ONNX file per subnet over shared weights.",
+    help="One switchable bundle, one complete ONNX file per subnet over shared weights, or one "
+    "ONNX model whose input 'subnet' chooses.",
+)
+@click.option(
+    "--finalise",
+    is_flag=True,
+    help="Let ONNX Runtime optimise each subnet whole for this type of CPU now, and share what "
+    "comes out. Faster to load and to run; runs on such CPUs with this version only. BUNDLE may be "
+    "a portable bundle that 'hwnas export' wrote.",
+)
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="NAME|all",
+    help="With --finalise: name this further subnet if the segments of the others cover it, "
+    "without new weights; 'all' names every one that they cover.",
+)
+@click.option(
+    "--norms",
+    type=click.Path(path_type=Path),
+    help="A safetensors file with batch-norm statistics of subnets' own, named "
+    "SUBNET:slot/choice/name.",
+)
+@click.option(
+    "--norm",
+    type=click.Choice(["shared", "folded"]),
+    help="With --norms: keep convolutions shared and pay a scale and shift at each run, or fold "
+    "and store them again; by default as the plan says, else shared.",
 )
 @click.option(
     "-o",
@@ -61,6 +95,10 @@ def command(
     plan: Path | None,
     names: tuple[str, ...],
     form: str,
+    finalise: bool,
+    also: tuple[str, ...],
+    norms: Path | None,
+    norm: NormMode | None,
     path: Path,
     against: str | None,
     supernet: str | None,
@@ -69,23 +107,43 @@ def command(
     """Export subnets of BUNDLE, which 'hwnas compile' wrote.
 
     \b
-    --to bundle   shared segments and one weights file, for hwnas.runtime.Switcher
-    --to onnx     NAME.onnx for each subnet and one weights file, for stock ONNX Runtime
+    --to bundle       shared segments and one weights file, for hwnas.runtime.Switcher
+    --to onnx         NAME.onnx for each subnet and one weights file, for stock ONNX Runtime
+    --to onnx-switch  model.onnx with an input 'subnet' and one weights file, for the same
     """  # noqa: D301
-    refuse_overlap(path, [bundle, plan])
-    source = Bundle.open(bundle, "space")
-    wanted = _wanted(source, plan, names)
-    reference = _torch_runner(source, supernet) if against == "torch" else None
+    refuse_overlap(path, [bundle, plan, norms])
+    if finalise and form == "onnx":
+        raise UsageError("--finalise is for --to bundle and --to onnx-switch", "leave it out")
+    if also and not (finalise and form == "bundle"):
+        raise UsageError(
+            "--also names what the segments of a finalised bundle cover",
+            "use --to bundle --finalise with it",
+        )
+    source = Bundle.open(bundle, None if finalise or form == "onnx-switch" else "space")
+    wanted = with_norms(wanted_subnets(source, plan, names), norms, norm)
+    further = further_subnets(source, wanted, also)
+    torch = torch_reference(source, wanted, supernet) if against == "torch" else None
     records: list[Verification] = []
 
     def accept(folder: Path) -> None:
         if against:
-            records.extend(_verify(source, wanted, form, folder, reference))
+            records.extend(verified(source, wanted, form, folder, torch))
 
-    if form == "bundle":
+    costs: list[SwitchCost] = []
+    if form == "onnx-switch":
+        export_onnx_switch(source, wanted, path, accept, finalise=finalise)
+        costs = switch_cost(source, wanted, path)
+    elif finalise:
+        exported = export_finalised(
+            source, wanted, path, accept, further=further, require="all" not in also
+        )
+        covered = [item for item in further if item.subnet.name in exported.manifest.subnets]
+        wanted = [*wanted, *covered]
+    elif form == "bundle":
         export_bundle(source, wanted, path, accept)
     else:
         export_onnx(source, wanted, path, accept)
+    norms_cost = norm_costs(source, wanted)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     total = sum(file.stat().st_size for file in files)
     following = quote("hwnas", "bench", path) if form == "bundle" else ""
@@ -105,6 +163,8 @@ def command(
                     }
                     for record in records
                 ],
+                "switch_cost": [asdict(cost) for cost in costs],
+                "norm_cost": [asdict(cost) for cost in norms_cost],
                 "next": following,
             }
         )
@@ -114,7 +174,11 @@ def command(
         [
             [
                 item.subnet.name,
-                human_bytes(source.weight_bytes(item.subnet)),
+                human_bytes(
+                    source.weight_bytes(item.subnet)
+                    if source.manifest.form == "space"
+                    else source.entry(item.subnet.name).weight_bytes
+                ),
                 "-" if item.quality is None else f"{item.quality:.4f}",
             ]
             for item in wanted
@@ -125,76 +189,22 @@ def command(
             f"verified {record.subnet}: largest difference to {record.reference} "
             f"{record.max_abs_diff:.2g} (largest value {record.scale:.3g})"
         )
+    _print_costs(costs, norms_cost)
     what = f"{len(wanted)} subnets, {len(files)} files, {human_bytes(total)}"
     verdict(f"exported {path}: {what}", following)
 
 
-def _wanted(source: Bundle, plan: Path | None, names: Sequence[str]) -> list[Wanted]:
-    if plan is None and not names:
-        raise UsageError(
-            "nothing says which subnets to export",
-            "give --plan FILE (from 'hwnas select'), or --subnet NAME",
+def _print_costs(switched: Sequence[SwitchCost], norms: Sequence[NormCost]) -> None:
+    for cost in switched:
+        click.echo(
+            f"{cost.subnet}: {cost.latency_ms:.3f} ms, {cost.latency_ratio:.3f} times its own "
+            f"session (two equal sessions: {cost.noise_ratio:.3f}), largest difference "
+            f"{cost.max_abs_diff:.2g}"
         )
-    wanted: dict[str, Wanted] = {}
-    if plan is not None:
-        loaded = Plan.load(plan)
-        loaded.check(source)
-        if not loaded.subnets:
-            raise PlanError(f"{plan} holds no subnet", "make it again with 'hwnas select'")
-        for chosen in loaded.subnets:
-            cost = chosen.measured or chosen.predicted
-            wanted[chosen.name] = Wanted(
-                subnet=source.manifest.space.find(chosen.spec),
-                quality=chosen.quality,
-                cost={
-                    "p50_ms": cost.p50_ms,
-                    "p95_ms": cost.p95_ms,
-                    "measured": float(cost.measured),
-                },
-            )
-    for name in names:
-        subnet = source.manifest.space.find(name)
-        wanted.setdefault(subnet.name, Wanted(subnet))
-    return list(wanted.values())
-
-
-def _torch_runner(source: Bundle, supernet: str | None) -> Runner:
-    """The supernet in torch. A bundle's word is taken for a registered family, no more.
-
-    Anything else that it names would be imported and called, and a bundle must not run code.
-    """
-    recorded = source.manifest.provenance.get("supernet")
-    reference = supernet
-    if supernet is None and isinstance(recorded, str):
-        family = recorded.partition(":")[0]
-        reference = recorded if family in plugins.names(plugins.SUPERNETS) else None
-    if reference is None:
-        named = f" ({recorded!r})" if isinstance(recorded, str) else ""
-        raise UsageError(
-            f"to verify against torch, say which network {source.path} was compiled from{named}",
-            "give --supernet path/net.py:attr or module:attr; or compare with ONNX alone: "
-            "--verify onnx",
+    for own in norms:
+        ratio = own.shared_over_folded
+        click.echo(
+            f"statistics of {own.subnet}: shared takes {ratio.value:.3f} times folded "
+            f"({ratio.low:.3f} to {ratio.high:.3f}); folded stores up to "
+            f"{human_bytes(own.folded_bytes)} more; exported {own.mode}"
         )
-    from hwnas.supernets.reference import load
-    from hwnas.supernets.runner import torch_runner
-
-    return torch_runner(load(reference), source)
-
-
-def _verify(
-    source: Bundle, wanted: Sequence[Wanted], form: str, path: Path, torch: Runner | None
-) -> list[Verification]:
-    """Compare what was written with the other form, made for this, and with torch."""
-    subnets: list[Subnet] = [item.subnet for item in wanted]
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        other = Path(folder) / "other"
-        if form == "bundle":
-            export_onnx(source, wanted, other)
-            artifact, reference = bundle_runner(path), ("onnx", onnx_runner(other))
-        else:
-            export_bundle(source, wanted, other)
-            artifact, reference = onnx_runner(path), ("bundle", bundle_runner(other))
-        references = dict([reference])
-        if torch is not None:
-            references["torch"] = torch
-        return verify(subnets, source.manifest.inputs, (form, artifact), references)

@@ -41,7 +41,13 @@ def summary(bundle: Bundle) -> dict[str, Any]:
             "blocks": len(manifest.blocks),
             **common,
         }
-    return {"subnets": len(manifest.subnets), "segments": len(manifest.segments), **common}
+    made_for = str(manifest.finalised) if manifest.finalised else "any machine (portable)"
+    return {
+        "subnets": len(manifest.subnets),
+        "segments": len(manifest.segments),
+        **common,
+        "runs_on": made_for,
+    }
 
 
 @click.command("inspect")

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "Export subnets as a bundle or as ONNX.",
     "run": "Run one subnet of an exported bundle.",
     "bench": "Compare a bundle with static exports.",
+    "config": "Show what C++ programs are built with.",
 }
 """Each command, with its line in the overview; ``hwnas.cli.NAME:command`` is imported on use."""
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from onnx import ModelProto
+
 import hwnas
-from hwnas.bundle import Bundle, bytes_used, write_bundle
+from hwnas.bundle import WEIGHTS, Bundle, BundleWriter, bytes_used, write_bundle
+from hwnas.errors import UsageError
 from hwnas.export.request import Wanted
 from hwnas.export.weights import WeightCut
-from hwnas.graphs import graph_kind, signature
-from hwnas.link import link
-from hwnas.manifest import Manifest, Segment, SubnetEntry
+from hwnas.graphs import external_tensors, graph_kind, point_to, signature
+from hwnas.link import FinalisedLink, link, link_finalised
+from hwnas.link.optimise import OPTIONS
+from hwnas.manifest import Finalised, Manifest, Segment, SubnetEntry, WeightRange
+from hwnas.program import Program
+from hwnas.runtime.isa import here
+from hwnas.runtime.ort import onnxruntime as ort
+from hwnas.weights import read_layout, write_weights
 
-__all__ = ["export_bundle"]
+__all__ = ["export_bundle", "export_finalised"]
 
 
 def export_bundle(
@@ -22,7 +30,7 @@ def export_bundle(
     path: str | Path,
     accept: Callable[[Path], None] | None = None,
 ) -> Bundle:
-    """Write ``wanted`` as one switchable bundle at ``path``.
+    """Write ``wanted`` as one portable switchable bundle at ``path``: plain ONNX, cut at blocks.
 
     Args:
         bundle: of form ``space``.
@@ -33,54 +41,157 @@ def export_bundle(
 
     Returns:
         The bundle, opened.
+
+    Raises:
+        UsageError: a subnet has normalisation statistics of its own.
     """
+    if any(item.norms is not None for item in wanted):
+        raise UsageError(
+            "a portable bundle is cut at blocks, which have one set of statistics each",
+            "finalise it (--finalise) to give subnets statistics of their own",
+        )
     linked = link(bundle, [item.subnet for item in wanted])
     cut = WeightCut(bundle, linked.segments.values())
     ranges = {unit: cut.ranges(model) for unit, model in linked.segments.items()}
     path = Path(path)
     with write_bundle(path, "subnets") as writer:
         cut.write(writer.folder)
-        segments = {}
-        for unit, model in linked.segments.items():
-            file = f"segments/{unit}.onnx"
-            sha256, size = writer.add_graph(file, model.SerializeToString(deterministic=True))
-            inputs, outputs = signature(model.graph)
-            segments[unit] = Segment(
-                blocks=linked.blocks[unit],
-                file=file,
-                sha256=sha256,
-                bytes=size,
-                kind=graph_kind(model),
-                inputs=inputs,
-                outputs=outputs,
-                weights=ranges[unit],
-            )
-        subnets = {
-            item.subnet.name: SubnetEntry(
-                choices=item.subnet.choices,
-                program=linked.programs[item.subnet.name],
-                kind=bundle.subnet_kind(item.subnet),
-                weight_bytes=bytes_used(
-                    segments[call.unit] for call in linked.programs[item.subnet.name].calls
-                ),
-                quality=item.quality,
-                cost=item.cost,
-            )
-            for item in wanted
+        segments = {
+            unit: _segment(writer, unit, model, ranges[unit], linked.blocks[unit])
+            for unit, model in linked.segments.items()
         }
-        writer.finish(
-            Manifest(
-                hwnas=hwnas.__version__,
-                form="subnets",
-                space=bundle.manifest.space,
-                inputs=bundle.manifest.inputs,
-                outputs=bundle.manifest.outputs,
-                weights=writer.weights(),
-                segments=segments,
-                subnets=subnets,
-                provenance=bundle.manifest.provenance,
-            )
-        )
+        _finish(writer, bundle, wanted, segments, linked.programs, None)
         if accept is not None:
             accept(writer.folder)
     return Bundle.open(path, "subnets", verify=False)
+
+
+def export_finalised(
+    bundle: Bundle,
+    wanted: Sequence[Wanted],
+    path: str | Path,
+    accept: Callable[[Path], None] | None = None,
+    *,
+    further: Sequence[Wanted] = (),
+    require: bool = True,
+) -> Bundle:
+    """Write ``wanted`` as one switchable bundle finalised for this CPU and runtime version.
+
+    Args:
+        bundle: of form ``space``, or a portable bundle of form ``subnets``.
+        wanted: at least one subnet of it.
+        path: as in :func:`export_bundle`.
+        accept: as in :func:`export_bundle`.
+        further: subnets to name as well, where the segments of ``wanted`` cover them.
+        require: raise if a further subnet is not covered, instead of leaving it out.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        UsageError: ``bundle`` is finalised already, or a required further subnet is not covered.
+        HwnasError: the runtime refuses a graph, or the disk is full.
+    """
+    path = Path(path)
+    with write_bundle(path, "subnets") as writer:
+        with link_finalised(
+            bundle,
+            {item.subnet.name: _program(bundle, item) for item in wanted},
+            writer.folder,
+            {item.subnet.name: _program(bundle, item) for item in further},
+            {item.subnet.name: item.norms for item in wanted if item.norms is not None},
+        ) as linked:
+            for name, why in linked.uncovered.items() if require else ():
+                raise UsageError(
+                    f"the segments of {len(wanted)} subnets do not cover {name!r}: {why}",
+                    f"export it with the others: --subnet {name}",
+                )
+            segments = _write_finalised(writer, linked)
+            named = [i for i in (*wanted, *further) if i.subnet.name in linked.programs]
+            record = here(ort.__version__, dict(OPTIONS))
+            _finish(writer, bundle, named, segments, linked.programs, record)
+        if accept is not None:
+            accept(writer.folder)
+    return Bundle.open(path, "subnets", verify=False)
+
+
+def _program(bundle: Bundle, item: Wanted) -> Program:
+    if bundle.manifest.form == "space":
+        return bundle.program(item.subnet)
+    return bundle.entry(item.subnet.name).program
+
+
+def _write_finalised(writer: BundleWriter, linked: FinalisedLink) -> dict[str, Segment]:
+    write_weights(writer.folder / WEIGHTS, linked.tensors)
+    layout = read_layout(writer.folder / WEIGHTS)
+    segments = {}
+    for unit, model in linked.segments.items():
+        ranges = linked.weights[unit]
+        for tensor in external_tensors(model.graph):
+            part = ranges[tensor.name]
+            point_to(tensor, WEIGHTS, layout[part.tensor].offset + part.offset, part.length)
+        segments[unit] = _segment(writer, unit, model, tuple(dict.fromkeys(ranges.values())), ())
+    return segments
+
+
+def _segment(
+    writer: BundleWriter,
+    unit: str,
+    model: ModelProto,
+    weights: tuple[WeightRange, ...],
+    blocks: tuple[str, ...],
+) -> Segment:
+    file = f"segments/{unit}.onnx"
+    sha256, size = writer.add_graph(file, model.SerializeToString(deterministic=True))
+    inputs, outputs = signature(model.graph)
+    return Segment(
+        blocks=blocks,
+        file=file,
+        sha256=sha256,
+        bytes=size,
+        kind=graph_kind(model),
+        inputs=inputs,
+        outputs=outputs,
+        weights=weights,
+    )
+
+
+def _finish(
+    writer: BundleWriter,
+    bundle: Bundle,
+    wanted: Sequence[Wanted],
+    segments: Mapping[str, Segment],
+    programs: Mapping[str, Program],
+    finalised: Finalised | None,
+) -> None:
+    """Write the manifest over the segments and weights that have been written."""
+    source = bundle.manifest
+    subnets = {
+        item.subnet.name: SubnetEntry(
+            choices=item.subnet.choices,
+            program=programs[item.subnet.name],
+            kind=bundle.subnet_kind(item.subnet)
+            if source.form == "space"
+            else bundle.entry(item.subnet.name).kind,
+            weight_bytes=bytes_used(
+                [segments[call.unit] for call in programs[item.subnet.name].calls]
+            ),
+            quality=item.quality,
+            cost=item.cost,
+        )
+        for item in wanted
+    }
+    writer.finish(
+        Manifest(
+            hwnas=hwnas.__version__,
+            form="subnets",
+            space=source.space,
+            inputs=source.inputs,
+            outputs=source.outputs,
+            weights=writer.weights(),
+            finalised=finalised,
+            segments=dict(segments),
+            subnets=subnets,
+            provenance=source.provenance,
+        )
+    )

@@ -38,7 +38,7 @@ def export_onnx(
         The ONNX files, in the order of ``wanted``.
     """
     path = Path(path)
-    models = {item.subnet.name: whole(bundle, item.subnet) for item in wanted}
+    models = {item.subnet.name: whole(bundle, item.subnet, item.norms) for item in wanted}
     with atomic_directory(path, "folder of ONNX files") as folder:
         WeightCut(bundle, models.values()).write(folder)
         for name, model in models.items():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto
 
 from hwnas.errors import BundleError
 from hwnas.graphs import external_range, external_tensors
+from hwnas.link.rename import rename_node
 from hwnas.program import Call, TensorSpec
 
 __all__ = ["merge"]
@@ -22,6 +23,8 @@ def merge(
     outputs: Mapping[str, str],
     types: Mapping[str, TensorSpec],
     name: str,
+    *,
+    named: bool = False,
 ) -> ModelProto:
     """One graph that makes ``calls`` in order.
 
@@ -35,6 +38,7 @@ def merge(
         outputs: the new graph's output name to program value, in order.
         types: of the program's values.
         name: of the new graph.
+        named: the units are segments, whose values are named after their blocks: keep the names.
 
     Raises:
         BundleError: the units were compiled for different opsets.
@@ -58,7 +62,7 @@ def merge(
             )
         for value in call.outputs:
             names.setdefault(value, value)
-        _append(result.graph, model.graph, call, names, weights, position)
+        _append(result.graph, model.graph, call, names, weights, position, named)
     for value, public in inputs.items():
         result.graph.input.append(_declare(public, types[value]))
     for public, value in outputs.items():
@@ -78,6 +82,7 @@ def _append(
     names: Mapping[str, str],
     weights: dict[tuple[int, int, int, tuple[int, ...]], str],
     position: int,
+    named: bool,
 ) -> None:
     rename = {"": ""}
     for port, value in zip(graph.input, call.inputs, strict=True):
@@ -87,7 +92,7 @@ def _append(
     prefix = f"{call.unit}/"
 
     def renamed(name: str) -> str:
-        return rename.setdefault(name, prefix + name)
+        return rename.setdefault(name, name if named and "/" in name else prefix + name)
 
     external = {tensor.name for tensor in external_tensors(graph)}
     for tensor in graph.initializer:
@@ -105,19 +110,4 @@ def _append(
         copy = into.node.add()
         copy.CopyFrom(node)
         copy.name = f"{position}:{prefix}{node.name or len(into.node)}"
-        _rename_node(copy, renamed)
-
-
-def _rename_node(node: NodeProto, renamed: Callable[[str], str]) -> None:
-    node.input[:] = [renamed(name) for name in node.input]
-    node.output[:] = [renamed(name) for name in node.output]
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            _rename_subgraph(attribute.g, renamed)
-
-
-def _rename_subgraph(graph: GraphProto, renamed: Callable[[str], str]) -> None:
-    for named in (*graph.input, *graph.output, *graph.initializer):
-        named.name = renamed(named.name)
-    for node in graph.node:
-        _rename_node(node, renamed)
+        rename_node(copy, renamed)

@@ -10,12 +10,22 @@ from numpy.typing import NDArray
 
 from hwnas.manifest import Segment
 from hwnas.program import Program, TensorSpec
+from hwnas.runtime.arrays import as_dtype
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.runtime.plan import Buffer, plan_buffers
 
-__all__ = ["Buffers", "Chain"]
+__all__ = ["Buffers", "Chain", "element_type"]
 
 Array = NDArray[np.generic]
+
+
+_BFLOAT16 = 16
+"""ONNX's number of the one dtype that ONNX Runtime does not know as NumPy's."""
+
+
+def element_type(dtype: np.dtype[np.generic]) -> np.dtype[np.generic] | int:
+    """``dtype`` as ONNX Runtime's bindings take it."""
+    return _BFLOAT16 if dtype.name == "bfloat16" else dtype
 
 
 @dataclass
@@ -28,7 +38,7 @@ class Buffers:
         """The memory of ``buffer``, allocated when first asked for."""
         if buffer not in self.made:
             self.made[buffer] = ort.OrtValue.ortvalue_from_shape_and_type(
-                list(buffer.shape), np.dtype(buffer.dtype), "cpu"
+                list(buffer.shape), element_type(as_dtype(buffer.dtype)), "cpu"
             )
         return self.made[buffer]
 
@@ -46,7 +56,7 @@ class _Port:
         """Bind ``array``; free of cost where the last one had the same address."""
         address = array.__array_interface__["data"][0]
         if address != self._address:
-            self._bind(self._name, "cpu", 0, array.dtype, array.shape, address)
+            self._bind(self._name, "cpu", 0, element_type(array.dtype), array.shape, address)
             self._address = address
 
 
@@ -69,7 +79,7 @@ class Chain:
         self._steps: list[tuple[ort.InferenceSession, ort.IOBinding]] = []
         self._ports: list[_Port] = []
         self._outputs = [
-            (public, value, types[value].shape, np.dtype(types[value].dtype))
+            (public, value, types[value].shape, as_dtype(types[value].dtype))
             for public, value in program.outputs.items()
         ]
         for call in program.calls:

@@ -53,7 +53,13 @@ def _share_threads(threads: int) -> None:
 
 
 def open_model(
-    model: bytes, folder: str, what: str, *, threads: int = 1, shared: bool = True
+    model: bytes,
+    folder: str,
+    what: str,
+    *,
+    threads: int = 1,
+    shared: bool = True,
+    finished: bool = False,
 ) -> ort.InferenceSession:
     """Open a session on a serialised model whose weights are external files in ``folder``.
 
@@ -63,12 +69,14 @@ def open_model(
         what: for messages.
         threads: that one run may use.
         shared: use this process's shared arena and thread pool.
+        finished: the graph has been optimised for this CPU; it is run as it is.
 
     Raises:
         BundleError: ONNX Runtime refuses the model; gives its reason.
     """
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if finished else level.ORT_ENABLE_ALL
     options.log_severity_level = 4  # what is wrong is raised, and said once
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if shared:
@@ -95,7 +103,14 @@ def open_session(
     """Open a session on one block or segment of ``bundle``; see :func:`open_model`."""
     what = f"{unit} of {bundle.path}"
     folder = str(bundle.path.resolve())
-    session = open_model(bundle.model(unit), folder, what, threads=threads, shared=shared)
+    session = open_model(
+        bundle.model(unit),
+        folder,
+        what,
+        threads=threads,
+        shared=shared,
+        finished=bundle.manifest.finalised is not None,
+    )
     graph = bundle.graphs[unit]
     for ports, specs in (
         (session.get_inputs(), graph.inputs),

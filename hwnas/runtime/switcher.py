@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from hwnas.bundle import Bundle
-from hwnas.errors import HwnasError, InputError
+from hwnas.errors import UnknownName
 from hwnas.manifest import SubnetEntry
-from hwnas.program import TensorSpec, check
-from hwnas.runtime.chain import Buffers, Chain
-from hwnas.runtime.session import open_session
+from hwnas.program import TensorSpec
+from hwnas.runtime.native import native_missing, open_native
 
-__all__ = ["Switcher"]
+__all__ = ["BACKEND", "Backend", "Switcher"]
 
-Array = NDArray[Any]
+BACKEND = "HWNAS_BACKEND"
+"""Environment variable: the backend of switchers that do not name one."""
+
+_BACKENDS = ("auto", "native", "python")
 
 
-@dataclass(frozen=True)
-class _Open:
-    """What an open switcher holds: its sessions, and each thread's chains and hop buffers."""
+class Backend(Protocol):
+    """What runs an open bundle. All of it may be called from any thread at any time."""
 
-    sessions: Mapping[str, Any]
-    local: threading.local = field(default_factory=threading.local)
+    @property
+    def current(self) -> str:
+        """Name of the current subnet; may be set. Still there when closed."""
+
+    @current.setter
+    def current(self, name: str, /) -> None: ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+
+    def run(
+        self, inputs: Mapping[str, Any], subnet: str | None, out: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """As :meth:`Switcher.run`."""
+
+    def close(self) -> None:
+        """As :meth:`Switcher.close`."""
 
 
 class Switcher:
@@ -42,16 +55,25 @@ class Switcher:
 
     Ownership: returned arrays belong to the caller. Inputs are only read while :meth:`run` runs.
 
+    Backends: ``native`` is the C++ core on ONNX Runtime's C library, ``python`` the onnxruntime
+    package. They take and give the same; the native one costs less per call and lets other
+    threads run meanwhile from end to end.
+
     Args:
         path: a bundle that ``hwnas export --to bundle`` wrote.
         subnet: the first current subnet; by default the one with the most weights.
         threads: threads that one run may use. Above 1, all switchers of a process share one pool
             and must agree.
         verify: compare the hash of every file before use.
+        backend: ``native``, ``python``, or ``auto``: what the environment's ``HWNAS_BACKEND``
+            says, else ``native`` where it is there (see
+            :func:`hwnas.runtime.native.native_missing`), else ``python``.
 
     Raises:
         BundleError: the bundle is missing, cut off, altered or of another form.
-        UnknownName: there is no such subnet; those that ship are listed.
+        UnknownName: there is no such subnet or backend; those that are there are listed.
+        UsageError: ``native`` is asked for and not there, or ``threads`` does not agree.
+        MemoryError: there is no memory for it.
     """
 
     def __init__(
@@ -61,17 +83,30 @@ class Switcher:
         subnet: str | None = None,
         threads: int = 1,
         verify: bool = True,
+        backend: str = "auto",
     ) -> None:
-        self._bundle = Bundle.open(path, "subnets", verify=verify)
-        manifest = self._bundle.manifest
-        largest = max(manifest.subnets, key=lambda name: manifest.subnets[name].weight_bytes)
-        self._current = largest
-        if subnet is not None:
-            self.current = subnet
-        self._takes = [(spec, np.dtype(spec.dtype)) for spec in manifest.inputs]
-        self._open: _Open | None = _Open(
-            {unit: open_session(self._bundle, unit, threads=threads) for unit in manifest.segments}
-        )
+        self._backend_name = _choose(backend)
+        native = self._backend_name == "native"
+        # The native core compares the hashes by itself, of the very bytes that it then uses.
+        self._bundle = Bundle.open(path, "subnets", verify=verify and not native)
+        if subnet is None:
+            subnets = self._bundle.manifest.subnets
+            subnet = max(subnets, key=lambda name: subnets[name].weight_bytes)
+        self._bundle.entry(subnet)
+        self._backend: Backend
+        if native:
+            self._backend = open_native(
+                self._bundle.path, subnet=subnet, threads=threads, verify=verify
+            )
+        else:
+            from hwnas.runtime.python_backend import PythonSwitcher  # imports onnxruntime
+
+            self._backend = PythonSwitcher(self._bundle, subnet=subnet, threads=threads)
+
+    @property
+    def backend(self) -> str:
+        """What runs the subnets: ``native`` or ``python``."""
+        return self._backend_name
 
     @property
     def subnets(self) -> dict[str, SubnetEntry]:
@@ -91,66 +126,44 @@ class Switcher:
     @property
     def current(self) -> str:
         """Name of the subnet that :meth:`run` uses unless told otherwise. Setting it switches."""
-        return self._current
+        return self._backend.current
 
     @current.setter
     def current(self, name: str) -> None:
-        self._bundle.entry(name)
-        self._current = name
+        self._backend.current = name
 
     def run(
         self,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Any],
         *,
         subnet: str | None = None,
-        out: Mapping[str, Array] | None = None,
-    ) -> dict[str, Array]:
+        out: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Run one subnet once.
 
         Args:
-            inputs: input name to array, of the dtypes and shapes of :attr:`inputs`. C-contiguous
-                arrays are read in place; others are copied first.
+            inputs: input name to array, of the dtypes and shapes of :attr:`inputs`: a NumPy
+                array, a torch tensor on the CPU, or what NumPy or DLPack can read. C-contiguous
+                memory is read in place; other arrays are copied first.
             subnet: which subnet, for this call alone; by default the current one.
-            out: output name to a C-contiguous array that receives it; others are allocated.
+            out: output name to a C-contiguous array or tensor that receives it, in memory of its
+                own; others are allocated.
 
         Returns:
-            Output name to array.
+            Output name to array: NumPy arrays, and what ``out`` gave, as it is.
 
         Raises:
-            InputError: a wrong name, dtype or shape.
+            InputError: a wrong name, dtype or shape, memory that is not the CPU's, or an output
+                that shares memory with an input or another output.
             UnknownName: there is no such subnet.
-            HwnasError: the switcher is closed.
+            HwnasError: the switcher is closed, or the runtime failed.
+            MemoryError: there is no memory for hop buffers or results; the switcher stays usable.
         """
-        chain = self._chain(subnet if subnet is not None else self._current)
-        feeds = {spec.name: _checked(inputs, spec, dtype) for spec, dtype in self._takes}
-        if len(inputs) != len(feeds):
-            _refuse_names("input", inputs, self.inputs)
-        if out is not None:
-            _check_out(out, self.outputs)
-        return chain.run(feeds, out)
-
-    def _chain(self, name: str) -> Chain:
-        state = self._open  # read once: another thread may close meanwhile
-        if state is None:
-            raise HwnasError("the switcher is closed", "open a new one")
-        own = state.local.__dict__
-        chains: dict[str, Chain] = own.setdefault("chains", {})
-        chain = chains.get(name)
-        if chain is None:
-            program = self._bundle.entry(name).program
-            manifest = self._bundle.manifest
-            chain = chains[name] = Chain(
-                program,
-                manifest.segments,
-                check(program, manifest.segments, manifest.inputs),
-                state.sessions,
-                own.setdefault("buffers", Buffers()),
-            )
-        return chain
+        return self._backend.run(inputs, subnet, out)
 
     def close(self) -> None:
         """Release the sessions. Runs that are under way in other threads end well."""
-        self._open = None
+        self._backend.close()
 
     def __enter__(self) -> Switcher:
         return self
@@ -164,45 +177,16 @@ class Switcher:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._open is None else f"current {self._current!r}"
+        state = "closed" if self._backend.closed else f"current {self.current!r}"
         return f"<Switcher {self._bundle.path} with {len(self.subnets)} subnets, {state}>"
 
 
-def _checked(inputs: Mapping[str, Array], spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
-    try:
-        array = np.asarray(inputs[spec.name])
-    except KeyError:
-        raise InputError(
-            f"the input {spec.name!r} is missing; given: {', '.join(inputs) or 'nothing'}",
-            f"give {spec.name}: {spec}",
-        ) from None
-    if array.dtype != dtype or array.shape != spec.shape:
-        shape = ",".join(map(str, array.shape))
-        raise InputError(
-            f"the input {spec.name!r} is {array.dtype}[{shape}], the network takes {spec}",
-            f"convert it, for example with numpy's astype({spec.dtype!r}) and reshape",
-        )
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def _refuse_names(what: str, given: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
-    known = [spec.name for spec in specs]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise InputError(
-            f"unknown {what} {', '.join(map(repr, unknown))}", f"known: {', '.join(known)}"
-        )
-
-
-def _check_out(out: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
-    _refuse_names("output", out, specs)
-    for spec in specs:
-        array = out.get(spec.name)
-        if array is None:
-            continue
-        fits = array.dtype == spec.dtype and array.shape == spec.shape
-        if not (fits and array.flags.c_contiguous and array.flags.writeable):
-            raise InputError(
-                f"the array for output {spec.name!r} cannot take it",
-                f"give a writeable C-contiguous array of {spec}",
-            )
+def _choose(backend: str) -> str:
+    what = "backend"
+    if backend == "auto" and os.environ.get(BACKEND):
+        what, backend = f"backend in {BACKEND}", os.environ[BACKEND]
+    if backend not in _BACKENDS:
+        raise UnknownName(what, backend, _BACKENDS)
+    if backend == "auto":
+        return "python" if native_missing() is not None else "native"
+    return backend

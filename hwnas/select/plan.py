@@ -24,7 +24,8 @@ from hwnas.table.cost import Cost
 
 __all__ = ["SCHEMA_VERSION", "Chosen", "FrontPoint", "Plan", "PlanCost", "TierPlan"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: a chosen subnet may say how normalisation statistics of its own are linked."""
 _AGAIN = "make it again with 'hwnas select'"
 
 
@@ -94,6 +95,8 @@ class Chosen(Frozen):
         measured: cost of the whole subnet on the device, where it was measured.
         tiers: those that it is the best for, or one more for.
         included: it ships because it was asked for, whatever it costs.
+        norm: how normalisation statistics of its own are linked, if it is exported with any:
+            ``shared`` keeps the convolutions of all subnets one, ``folded`` is faster and larger.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Chosen(Frozen):
     measured: PlanCost | None
     tiers: tuple[str, ...]
     included: bool = False
+    norm: Literal["shared", "folded"] = "shared"
 
     @property
     def subnet(self) -> Subnet:
@@ -150,7 +154,7 @@ class Plan(Frozen):
         front: over all candidates that are rated, best first.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     hwnas: str
     bundle_sha256: str
     fingerprint: dict[str, JsonValue] | None

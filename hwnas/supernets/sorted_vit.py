@@ -1,9 +1,9 @@
 """The sorted transformer encoder: a vision transformer whose subnets are nested prefixes.
 
-Depth is a prefix of the layers and the feed-forward width a prefix of the hidden units, as in
-SortedNet (sub-networks are nested in each dimension; selection needs no search, it takes the
-largest prefix that fits the budget). Pre-LN, GELU, class token, learned positions: with 12 layers
-of width 384 it is ViT-S/16.
+Depth is a prefix of the layers, the feed-forward width a prefix of the hidden units and the
+attention's width a prefix of the heads, as in SortedNet (sub-networks are nested in each
+dimension; selection needs no search, it takes the largest prefix that fits the budget). Pre-LN,
+GELU, class token, learned positions: with 12 layers of width 384 it is ViT-S/16.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class SortedViT(nn.Module):
     """A sorted transformer encoder; follows :class:`hwnas.supernets.protocol.Supernet`.
 
     Slots are ``stem`` (image to x), ``layers.0`` to ``layers.{L-1}`` (x to x) and ``head`` (x to
-    logits). A layer's choices are ``ffn{width}``, or ``base`` where there is one width only; all
-    layers of a subnet have the same. Weights depend on ``seed`` only.
+    logits). A layer's choices are ``ffn{width}``, ``heads{number}`` or
+    ``ffn{width}.heads{number}``, by what is elastic, or ``base`` where nothing is; all layers of a
+    subnet have the same. Weights depend on ``seed`` only.
     """
 
     def __init__(self, config: ViTConfig, seed: int = 0) -> None:
@@ -35,13 +36,19 @@ class SortedViT(nn.Module):
         with torch.device("meta"):
             self.stem = Stem(config)
             self.layers = nn.ModuleList(
-                Layer(config.tokens, config.width, config.heads, config.ffns[-1])
+                Layer(
+                    config.tokens,
+                    config.width,
+                    config.width // config.heads,
+                    config.heads,
+                    config.ffns[-1],
+                )
                 for _ in range(config.layers)
             )
             self.head = Head(config)
         self.to_empty(device="cpu")
         self._initialise(torch.Generator().manual_seed(seed))
-        self._ffn_of = {_choice(config, ffn): ffn for ffn in config.ffns}
+        self._sizes_of = _choices(config)
         self.space = _space(config)
 
     def _initialise(self, generator: torch.Generator) -> None:
@@ -56,8 +63,9 @@ class SortedViT(nn.Module):
             elif last in ("token", "position"):
                 nn.init.normal_(parameter, std=0.5, generator=generator)
             else:
-                inputs = len(parameter) if last == "down_weight" else parameter[0].numel()
-                scale = residual if last in ("project", "down_weight") else 1.0
+                leads_back = last in ("project_weight", "down_weight")
+                inputs = len(parameter) if leads_back else parameter[0].numel()
+                scale = residual if leads_back else 1.0
                 std = scale * float(inputs) ** -0.5
                 nn.init.trunc_normal_(parameter, std=std, generator=generator)
 
@@ -75,29 +83,47 @@ class SortedViT(nn.Module):
         if slot == "head":
             return self.head.eval()
         layer = cast(Layer, self.layers[int(slot.removeprefix("layers."))])
-        return layer.prefix(self._ffn_of[choice])
+        return layer.prefix(*self._sizes_of[choice])
 
     def example_inputs(self, batch: int = 1) -> Mapping[str, Tensor]:
         """``image``: float32 (batch, channels, image, image), the same at every call."""
         size = (batch, self.config.channels, self.config.image, self.config.image)
         return {"image": torch.randn(size, generator=torch.Generator().manual_seed(0))}
 
-    def forward(self, image: Tensor, depth: int | None = None, ffn: int | None = None) -> Tensor:
-        """Logits (batch, classes) of the first ``depth`` layers with ``ffn`` hidden units each."""
+    def forward(
+        self,
+        image: Tensor,
+        depth: int | None = None,
+        ffn: int | None = None,
+        heads: int | None = None,
+    ) -> Tensor:
+        """Logits (batch, classes) of the first ``depth`` layers.
+
+        Each with its first ``ffn`` hidden units and ``heads`` heads; all of what is not given.
+        """
         x = self.stem(image)
         for layer in self.layers[:depth]:
-            x = layer(x, ffn)
+            x = layer(x, ffn, heads)
         logits: Tensor = self.head(x)
         return logits
 
 
-def _choice(config: ViTConfig, ffn: int) -> str:
-    return "base" if len(config.ffns) == 1 else f"ffn{ffn}"
+def _choices(config: ViTConfig) -> dict[str, tuple[int, int]]:
+    """Feed-forward width and number of heads of each choice of a layer, smallest first."""
+    found = {}
+    for ffn in config.ffns:
+        for heads in config.counts:
+            parts = [f"ffn{ffn}"] if len(config.ffns) > 1 else []
+            parts += [f"heads{heads}"] if len(config.counts) > 1 else []
+            found[".".join(parts) or "base"] = (ffn, heads)
+    return found
 
 
 def _space(config: ViTConfig) -> Space:
     layers = tuple(f"layers.{i}" for i in range(config.layers))
-    choices = tuple(_choice(config, ffn) for ffn in config.ffns)
+    choices = tuple(_choices(config))
+    # A wide layer of few heads and a narrow one of many are no parts of each other.
+    ordered = min(len(config.ffns), len(config.counts)) == 1 or len(config.depths) > 1
     rules: list[Rule] = [PrefixDepth(slots=layers, depths=config.depths)]
     if len(choices) > 1:
         rules.append(EqualChoice(slots=layers))
@@ -110,23 +136,29 @@ def _space(config: ViTConfig) -> Space:
         rules=tuple(rules),
         inputs=("image",),
         outputs=("logits",),
-        nested=True,
+        nested=ordered,
     )
 
 
-def _image_net(width: int, heads: int, *, wide: bool = False) -> ViTConfig:
+def _image_net(
+    width: int, heads: int, *, wide: bool = False, counts: tuple[int, ...] = ()
+) -> ViTConfig:
     full = 4 * width
     ffns = tuple(full * i // 4 for i in range(1, 5)) if wide else (full,)
-    return ViTConfig(224, 16, 3, 1000, width, heads, ffns, tuple(range(1, 13)))
+    return ViTConfig(224, 16, 3, 1000, width, heads, ffns, tuple(range(1, 13)), counts)
 
 
 VARIANTS: Mapping[str, ViTConfig] = {
     "b16": _image_net(768, 12),
     "s16": _image_net(384, 6),
+    "s16-elastic": _image_net(384, 6, wide=True, counts=(2, 4, 6)),
     "s16-wide": _image_net(384, 6, wide=True),
     "ti16": _image_net(192, 3),
 }
-"""ViT-B/16, ViT-S/16 and ViT-Ti/16 with depths 1 to 12; ``-wide`` adds widths in quarters."""
+"""ViT-B/16, ViT-S/16 and ViT-Ti/16 with depths 1 to 12.
+
+``-wide`` adds feed-forward widths in quarters, ``-elastic`` numbers of heads as well.
+"""
 
 
 def from_variant(name: str) -> SortedViT:

@@ -26,8 +26,11 @@ class ViTConfig:
         image, patch: edge lengths in pixels; images are square.
         channels, classes: of the image and of the answer.
         width: of the hidden state; ``heads`` divides it.
+        heads: of the full network; a head has ``width / heads`` values, however many are kept.
         ffns: feed-forward widths to choose from, smallest first.
         depths: numbers of layers to choose from, smallest first; the last is the number of layers.
+        head_counts: numbers of heads to choose from, smallest first, the last being ``heads``;
+            none given means ``heads`` alone.
 
     Raises:
         SupernetError: sizes that do not fit each other.
@@ -41,6 +44,7 @@ class ViTConfig:
     heads: int
     ffns: tuple[int, ...]
     depths: tuple[int, ...]
+    head_counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.image, self.patch, self.channels, self.classes, self.width, self.heads)
@@ -56,11 +60,22 @@ class ViTConfig:
                 f"width {self.width} cannot be split over {self.heads} heads",
                 "choose a number of heads that divides the width",
             )
-        for what, values in (("ffns", self.ffns), ("depths", self.depths)):
+        lists = {"ffns": self.ffns, "depths": self.depths, "head_counts": self.counts}
+        for what, values in lists.items():
             if not values or list(values) != sorted(set(values)) or values[0] < 1:
                 raise SupernetError(
                     f"{what} is {values}", "list positive numbers, each once, smallest first"
                 )
+        if self.counts[-1] != self.heads:
+            raise SupernetError(
+                f"head_counts is {self.counts} in a network of {self.heads} heads",
+                "let the last number of heads be that of the full network",
+            )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of heads to choose from, smallest first."""
+        return self.head_counts or (self.heads,)
 
     @property
     def layers(self) -> int:
@@ -89,55 +104,65 @@ class Stem(nn.Module):
         return (torch.cat((token, patches), dim=1) + self.position).flatten(0, 1)
 
 
-class Layer(nn.Module):
-    """One pre-LN transformer layer on tokens (batch * tokens, width), with ``ffn`` hidden units.
+def _first(tensor: Tensor, rows: int | None) -> Tensor:
+    return tensor if rows is None else tensor[:rows]
 
-    Both feed-forward matrices are stored as (hidden, width): the first ``k`` hidden units are the
-    first ``k`` rows of each, one contiguous range that every larger width contains.
+
+class Layer(nn.Module):
+    """One pre-LN transformer layer on tokens (batch * tokens, width).
+
+    It has ``heads`` heads of ``size`` values each and ``ffn`` hidden units. Every matrix is stored
+    as (hidden, width), also those that lead back to the width: the first ``k`` hidden units, or
+    heads, are the first rows of each, one contiguous range that every larger choice contains.
     """
 
-    def __init__(self, tokens: int, width: int, heads: int, ffn: int) -> None:
+    def __init__(self, tokens: int, width: int, size: int, heads: int, ffn: int) -> None:
         super().__init__()
-        self.sizes = (tokens, width, heads)
+        self.sizes = (tokens, width, size)
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.project = nn.Linear(width, width)
+        self.query = nn.Linear(width, heads * size)
+        self.key = nn.Linear(width, heads * size)
+        self.value = nn.Linear(width, heads * size)
+        self.project_weight = nn.Parameter(torch.empty(heads * size, width))
+        self.project_bias = nn.Parameter(torch.empty(width))
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.up = nn.Linear(width, ffn)
         self.down_weight = nn.Parameter(torch.empty(ffn, width))
         self.down_bias = nn.Parameter(torch.empty(width))
 
-    def forward(self, x: Tensor, ffn: int | None = None) -> Tensor:
-        """Tokens to tokens, with the first ``ffn`` hidden units (all by default)."""
-        x = x + self.project(self._attention(self.norm1(x)))
+    def forward(self, x: Tensor, ffn: int | None = None, heads: int | None = None) -> Tensor:
+        """Tokens to tokens, with the first ``ffn`` hidden units and ``heads`` heads, or all."""
+        rows = None if heads is None else heads * self.sizes[2]
+        mixed = self._attention(self.norm1(x), rows)
+        x = x + torch.addmm(self.project_bias, mixed, _first(self.project_weight, rows))
         up: Tensor = self.up.weight
         bias: Tensor = self.up.bias
         down: Tensor = self.down_weight
-        if ffn is not None:
-            up, bias, down = up[:ffn], bias[:ffn], down[:ffn]
-        hidden = F.gelu(F.linear(self.norm2(x), up, bias))
-        return x + torch.addmm(self.down_bias, hidden, down)
+        hidden = F.gelu(F.linear(self.norm2(x), _first(up, ffn), _first(bias, ffn)))
+        return x + torch.addmm(self.down_bias, hidden, _first(down, ffn))
 
-    def _attention(self, x: Tensor) -> Tensor:
-        tokens, width, heads = self.sizes
+    def _attention(self, x: Tensor, rows: int | None) -> Tensor:
+        tokens, _, size = self.sizes
+
+        def heads(part: nn.Linear) -> Tensor:
+            flat = F.linear(x, _first(part.weight, rows), _first(part.bias, rows))
+            return flat.view(-1, tokens, flat.shape[1] // size, size)
+
         # Written out: at opset 20 the exporter's form of scaled_dot_product_attention computes the
         # scale anew at every run.
-        size = (-1, tokens, heads, width // heads)
-        query: Tensor = self.query(x).view(size).permute(0, 2, 1, 3)
-        key: Tensor = self.key(x).view(size).permute(0, 2, 3, 1)
-        value: Tensor = self.value(x).view(size).permute(0, 2, 1, 3)
-        weights = torch.softmax((query * (width // heads) ** -0.5) @ key, dim=-1)
-        return (weights @ value).transpose(1, 2).reshape(-1, width)
+        query = heads(self.query).permute(0, 2, 1, 3)
+        key = heads(self.key).permute(0, 2, 3, 1)
+        value = heads(self.value).permute(0, 2, 1, 3)
+        weights = torch.softmax((query * size**-0.5) @ key, dim=-1)
+        return (weights @ value).transpose(1, 2).contiguous().view(x.shape[0], -1)
 
-    def prefix(self, ffn: int) -> Layer:
-        """This layer with its first ``ffn`` hidden units, as views of this layer's parameters."""
+    def prefix(self, ffn: int, heads: int) -> Layer:
+        """This layer's first ``ffn`` hidden units and ``heads`` heads, as views of its weights."""
         with torch.device("meta"):
-            part = Layer(*self.sizes, ffn)
-        shared = dict(self.state_dict())
-        for name in ("up.weight", "up.bias", "down_weight"):
-            shared[name] = shared[name][:ffn]
+            part = Layer(*self.sizes, heads, ffn)
+        # Every parameter is a prefix of rows of the full one; most are all of it.
+        sizes = {name: len(parameter) for name, parameter in part.named_parameters()}
+        shared = {name: tensor[: sizes[name]] for name, tensor in self.state_dict().items()}
         part.load_state_dict(shared, assign=True)
         return part.eval()
 

@@ -168,3 +168,52 @@ class _Join(nn.Module):
 
 def skip_connect() -> SkipConnect:
     return SkipConnect()
+
+
+class Convs(nn.Module):
+    """Residual convolutions with batch norms, one to three deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 16, 3, padding=1)
+            self.body = nn.ModuleList(_Residual(16) for _ in range(3))
+            self.head = nn.Linear(16, 4)
+        names = tuple(f"body.{i}" for i in range(3))
+        self.space = Space(
+            slots=(
+                Slot(name="stem", reads=("image",)),
+                *(Slot(name=name) for name in names),
+                Slot(name="head", writes=("logits",)),
+            ),
+            rules=(PrefixDepth(slots=names, depths=(1, 2, 3)),),
+            inputs=("image",),
+            outputs=("logits",),
+        )
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        return {"image": torch.ones(1, 3, 8, 8)}
+
+    def block(self, slot: str, choice: str) -> nn.Module:
+        if slot == "stem":
+            return self.stem
+        if slot == "head":
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.head)
+        return self.body[int(slot[-1])].eval()
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        nn.init.uniform_(self.norm.running_mean, -1, 1)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.relu(self.norm(self.conv(x)))
+
+
+def convs() -> Convs:
+    return Convs()

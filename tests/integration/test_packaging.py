@@ -11,73 +11,40 @@ import zipfile
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import hwnas
+from tests.support.packaging import (
+    NATIVE,
+    NATIVE_FILES,
+    ROOT,
+    Clean,
+    build,
+    members,
+    require_native,
+    tool,
+)
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "hwnas": "hwnas",
     "hwnas_profilers": "profilers/hwnas_profilers",
     "hwnas_targets": "targets/hwnas_targets",
 }
-NOT_SOURCE = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "*.db", "*.so"
-)
 ENTRY_POINTS = {
     "console_scripts": {"hwnas": "hwnas.cli.main:main"},
     "hwnas.profilers": {"onnxruntime": "hwnas_profilers.onnxruntime:OnnxRuntimeProfiler"},
     "hwnas.targets": {"cpu": "hwnas_targets.cpu:CpuTarget"},
     "hwnas.supernets": {"vit": "hwnas.supernets.sorted_vit:from_variant"},
 }
-
-
-class Clean(NamedTuple):
-    """An environment that holds the wheel and its dependencies, and nothing else."""
-
-    python: Path
-    home: Path
-
-    def run(self, *command: str | Path, cwd: Path | None = None) -> str:
-        """Run ``command`` from the environment's ``bin`` and return its standard output."""
-        done = subprocess.run(
-            [self.python.parent / command[0], *command[1:]],
-            cwd=cwd or self.home,
-            env={
-                "PATH": f"{self.python.parent}:/usr/bin:/bin",
-                "HOME": str(self.home),
-                "ORT_DISABLE_TELEMETRY": "1",
-                "PYTHONWARNINGS": "error",
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-
-def tool(*arguments: str | Path) -> None:
-    """Run a module of this interpreter, such as ``build`` or ``pip``."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", *arguments], capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-
-
-def build(what: str, source: Path, out: Path) -> Path:
-    tool("build", f"--{what}", "--no-isolation", "--outdir", out, source)
-    (built,) = out.iterdir()
-    return built
-
-
-def members(wheel: Path) -> set[str]:
-    """Names in a wheel, without its ``dist-info``."""
-    with zipfile.ZipFile(wheel) as archive:
-        return {n for n in archive.namelist() if ".dist-info/" not in n and not n.endswith("/")}
+HEADERS = {
+    f"include/hwnas/{name}" for name in ("dlpack.hpp", "switcher.h", "switcher.hpp", "version.h")
+}
+CMAKE_FILES = {
+    f"lib/cmake/hwnas/{name}.cmake"
+    for name in ("hwnasConfig", "hwnasConfigVersion", "hwnasTargets")
+}
+DEVELOPMENT = HEADERS | CMAKE_FILES | (NATIVE_FILES if NATIVE else set())
 
 
 def dist_info(wheel: Path, name: str) -> str:
@@ -91,20 +58,11 @@ def metadata(wheel: Path) -> Message:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(
-        shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "hwnas", ignore=NOT_SOURCE)
-    )
-
-
-@pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="module")
 def sdist_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel from an sdist of the same tree, in which only the version's source says 9.8.7."""
+    """A wheel without the native switcher, from an sdist of the same tree.
+
+    Only the version's source differs: it says 9.8.7.
+    """
     tree = shutil.copytree(source, tmp_path_factory.mktemp("other") / "hwnas")
     version = tree / "hwnas" / "_version.py"
     version.write_text(version.read_text().replace(f'"{hwnas.__version__}"', '"9.8.7"'))
@@ -113,18 +71,8 @@ def sdist_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     unpacked = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(unpacked, filter="data")
-    return build("wheel", unpacked / "hwnas-9.8.7", tmp_path_factory.mktemp("again"))
-
-
-@pytest.fixture(scope="module")
-def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
-    home = tmp_path_factory.mktemp("clean")
-    tool("venv", "--without-pip", home / "venv")
-    python = home / "venv" / "bin" / "python"
-    pins = ROOT / "constraints.txt"
-    # This environment's pip installs into the other one, which stays without pip.
-    tool("pip", "--python", python, "install", "--quiet", "--constraint", pins, wheel)
-    return Clean(python, home)
+    tree = unpacked / "hwnas-9.8.7"
+    return build("wheel", tree, tmp_path_factory.mktemp("again"), switcher=False)
 
 
 def test_wheel_holds_the_packages_and_nothing_else(source: Path, wheel: Path) -> None:
@@ -137,7 +85,8 @@ def test_wheel_holds_the_packages_and_nothing_else(source: Path, wheel: Path) ->
     found = members(wheel)
     (extension,) = (name for name in found if name.endswith(".so"))
     assert extension.startswith("hwnas/runtime/_native.")
-    assert found - {extension, "hwnas/include/hwnas/version.h"} == expected
+    assert found - {extension} - expected == {f"hwnas/{name}" for name in DEVELOPMENT}
+    assert expected <= found
     assert {"hwnas/runtime/_native.pyi"} | {f"{p}/py.typed" for p in PACKAGES} <= expected
 
 
@@ -145,7 +94,11 @@ def test_wheel_holds_entry_points_and_licences(wheel: Path) -> None:
     points = configparser.ConfigParser(delimiters=("=",))
     points.read_string(dist_info(wheel, "entry_points.txt"))
     assert {group: dict(points[group]) for group in points.sections()} == ENTRY_POINTS
-    for text in ["LICENSE", "third_party/nanobind.LICENSE", "third_party/robin-map.LICENSE"]:
+    texts = ["LICENSE"] + [
+        f"third_party/{name}.LICENSE"
+        for name in ("nanobind", "nlohmann_json", "onnxruntime", "robin-map")
+    ]
+    for text in texts:
         assert dist_info(wheel, f"licenses/{text}") == (ROOT / text).read_text()
 
 
@@ -159,8 +112,50 @@ def test_plain_install_asks_for_no_torch(wheel: Path) -> None:
     ]
 
 
+def test_sdist_holds_all_that_is_built(source: Path, tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", source, tmp_path)) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    needed = {
+        path.relative_to(source).as_posix()
+        for folder in ("hwnas", "profilers", "targets", "third_party")
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+    assert needed | {"CMakeLists.txt", "pyproject.toml", "LICENSE"} <= held
+
+
 def test_wheel_from_sdist_is_the_wheel_from_the_tree(wheel: Path, sdist_wheel: Path) -> None:
-    assert members(sdist_wheel) == members(wheel)
+    native = {f"hwnas/{name}" for name in NATIVE_FILES}
+    assert members(sdist_wheel) == members(wheel) - native
+
+
+def test_wheel_without_the_native_switcher_says_so_and_runs(
+    clean: Clean, sdist_wheel: Path, shipped: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(sdist_wheel) as archive:
+        archive.extractall(tmp_path)
+    code = """
+        import json, sys
+        import numpy as np
+        sys.path.insert(0, sys.argv[1])
+        from hwnas.cli.main import main
+        from hwnas.errors import UsageError
+        from hwnas.runtime import Switcher
+        assert main(["config", "--format", "json"]) == 0
+        try:
+            Switcher(sys.argv[2], backend="native")
+        except UsageError as error:
+            assert "without the native switcher" in error.cause
+        else:
+            raise AssertionError
+        with Switcher(sys.argv[2]) as switcher:
+            assert switcher.backend == "python"
+            switcher.run({i.name: np.ones(i.shape, i.dtype) for i in switcher.inputs})
+    """
+    shown = json.loads(clean.run("python", "-c", textwrap.dedent(code), tmp_path, shipped))
+    assert shown["version"] == "9.8.7"
+    assert shown["native"] is False
+    assert shown["libs"] is None
 
 
 def test_version_has_a_single_source(sdist_wheel: Path, tmp_path: Path) -> None:
@@ -185,13 +180,14 @@ def test_version_has_a_single_source(sdist_wheel: Path, tmp_path: Path) -> None:
 
 def test_headers_install_without_python(source: Path, wheel: Path, tmp_path: Path) -> None:
     prefix = tmp_path / "prefix"
-    tool("cmake", "-S", source, "-B", tmp_path / "build", "-G", "Ninja")
+    off = "-DHWNAS_SWITCHER=OFF"
+    tool("cmake", "-S", source, "-B", tmp_path / "build", "-G", "Ninja", off)
     tool("cmake", "--install", tmp_path / "build", "--prefix", prefix)
     installed = {p.relative_to(prefix).as_posix() for p in prefix.rglob("*") if p.is_file()}
-    assert installed == {"include/hwnas/version.h"}
+    assert installed == HEADERS | CMAKE_FILES
     with zipfile.ZipFile(wheel) as archive:
-        shipped = archive.read("hwnas/include/hwnas/version.h").decode()
-    assert (prefix / "include" / "hwnas" / "version.h").read_text() == shipped
+        for name in HEADERS:
+            assert (prefix / name).read_bytes() == archive.read(f"hwnas/{name}")
 
 
 def test_clean_environment_imports_the_extension(clean: Clean) -> None:
@@ -221,7 +217,7 @@ def test_clean_environment_imports_the_extension(clean: Clean) -> None:
 
 def test_clean_environment_has_the_command(clean: Clean) -> None:
     shown = clean.run("hwnas", "--help")
-    for command in ["compile", "inspect", "profile", "select", "export", "run", "bench"]:
+    for command in ["compile", "inspect", "profile", "select", "export", "run", "bench", "config"]:
         assert command in shown
 
 
@@ -267,6 +263,7 @@ def test_clean_environment_does_the_main_job(
 
 
 def test_committed_stub_is_what_nanobind_writes(tmp_path: Path) -> None:
+    require_native()  # the stub is of the whole extension
     stub = tmp_path / "_native.pyi"
     tool("nanobind.stubgen", "-q", "-m", "hwnas.runtime._native", "-o", stub)
     assert (ROOT / "hwnas" / "runtime" / "_native.pyi").read_text() == stub.read_text()

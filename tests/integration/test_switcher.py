@@ -21,6 +21,12 @@ from hwnas.runtime import Switcher
 from hwnas.runtime.inputs import random_inputs
 from hwnas.supernets.reference import load
 from hwnas.supernets.runner import torch_runner
+from tests.support.backends import BACKENDS, need
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return need(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +41,9 @@ def static(
 
 
 def test_every_subnet_equals_its_own_export(
-    shipped: Path, static: dict[str, ort.InferenceSession]
+    shipped: Path, static: dict[str, ort.InferenceSession], backend: str
 ) -> None:
-    with Switcher(shipped) as switcher:
+    with Switcher(shipped, backend=backend) as switcher:
         for seed in range(3):
             feeds = random_inputs(switcher.inputs, seed)
             for name in switcher.subnets:
@@ -75,8 +81,8 @@ def test_verification_can_fail(shipped: Path, tiny_bundle: Path) -> None:
         verify(subnets, source.manifest.inputs, ("bundle", run), {"wrong": wrong})
 
 
-def test_switching(shipped: Path) -> None:
-    switcher = Switcher(shipped, subnet="d1-ffn32")
+def test_switching(shipped: Path, backend: str) -> None:
+    switcher = Switcher(shipped, subnet="d1-ffn32", backend=backend)
     feeds = random_inputs(switcher.inputs, 0)
     alone = {name: switcher.run(feeds, subnet=name)["logits"] for name in switcher.subnets}
     assert len({array.tobytes() for array in alone.values()}) == 6
@@ -87,11 +93,11 @@ def test_switching(shipped: Path) -> None:
         np.testing.assert_array_equal(
             switcher.run(feeds, subnet="d3-ffn64")["logits"], alone["d3-ffn64"]
         )
-    assert Switcher(shipped).current == "d3-ffn64"
+    assert Switcher(shipped, backend=backend).current == "d3-ffn64"
 
 
-def test_results_are_the_callers(shipped: Path) -> None:
-    with Switcher(shipped) as switcher:
+def test_results_are_the_callers(shipped: Path, backend: str) -> None:
+    with Switcher(shipped, backend=backend) as switcher:
         first_feeds, other_feeds = (random_inputs(switcher.inputs, seed) for seed in (0, 1))
         first = switcher.run(first_feeds)["logits"]
         kept = first.copy()
@@ -102,8 +108,8 @@ def test_results_are_the_callers(shipped: Path) -> None:
         np.testing.assert_array_equal(out["logits"], kept)
 
 
-def test_strided_and_torch_inputs(shipped: Path) -> None:
-    with Switcher(shipped) as switcher:
+def test_strided_and_torch_inputs(shipped: Path, backend: str) -> None:
+    with Switcher(shipped, backend=backend) as switcher:
         feeds = random_inputs(switcher.inputs, 0)
         wanted = switcher.run(feeds)["logits"]
         strided = np.asfortranarray(feeds["image"])
@@ -112,8 +118,8 @@ def test_strided_and_torch_inputs(shipped: Path) -> None:
         np.testing.assert_array_equal(switcher.run({"image": tensor})["logits"], wanted)
 
 
-def test_eight_threads_at_mixed_subnets_while_another_switches(shipped: Path) -> None:
-    switcher = Switcher(shipped)
+def test_eight_threads_at_mixed_subnets_while_another_switches(shipped: Path, backend: str) -> None:
+    switcher = Switcher(shipped, backend=backend)
     names = list(switcher.subnets)
     feeds = [random_inputs(switcher.inputs, seed) for seed in range(4)]
     wanted = {
@@ -156,14 +162,16 @@ def test_eight_threads_at_mixed_subnets_while_another_switches(shipped: Path) ->
         ({"image": np.zeros((1, 1, 8, 8), np.float32), "mask": np.zeros(1)}, ["'mask'", "image"]),
     ],
 )
-def test_wrong_inputs(shipped: Path, feeds: dict[str, np.ndarray], words: list[str]) -> None:
-    with Switcher(shipped) as switcher, pytest.raises(InputError) as caught:
+def test_wrong_inputs(
+    shipped: Path, backend: str, feeds: dict[str, np.ndarray], words: list[str]
+) -> None:
+    with Switcher(shipped, backend=backend) as switcher, pytest.raises(InputError) as caught:
         switcher.run(feeds)
     assert all(word in str(caught.value) for word in words)
 
 
-def test_wrong_outputs_names_and_closed(shipped: Path) -> None:
-    switcher = Switcher(shipped)
+def test_wrong_outputs_names_and_closed(shipped: Path, backend: str) -> None:
+    switcher = Switcher(shipped, backend=backend)
     feeds = random_inputs(switcher.inputs, 0)
     for out in ({"logits": np.zeros((10,), np.float32)}, {"probs": np.zeros((1, 10), np.float32)}):
         with pytest.raises(InputError):
@@ -171,7 +179,7 @@ def test_wrong_outputs_names_and_closed(shipped: Path) -> None:
     for call in (
         lambda: switcher.run(feeds, subnet="d9"),
         lambda: setattr(switcher, "current", "d9"),
-        lambda: Switcher(shipped, subnet="d9"),
+        lambda: Switcher(shipped, subnet="d9", backend=backend),
     ):
         with pytest.raises(UnknownName, match="d9"):
             call()
@@ -248,9 +256,9 @@ def serve_until_closed(switcher: Switcher, start: threading.Barrier) -> str:
     return "ran to its end"
 
 
-def test_closing_while_others_run(shipped: Path) -> None:
+def test_closing_while_others_run(shipped: Path, backend: str) -> None:
     for _ in range(20):
-        switcher = Switcher(shipped, verify=False)
+        switcher = Switcher(shipped, verify=False, backend=backend)
         start = threading.Barrier(3)
         with ThreadPoolExecutor(2) as pool:
             runs = [pool.submit(serve_until_closed, switcher, start) for _ in range(2)]
@@ -259,7 +267,7 @@ def test_closing_while_others_run(shipped: Path) -> None:
             assert {run.result() for run in runs} <= {"the switcher is closed", "ran to its end"}
 
 
-def test_two_threads_per_run(shipped: Path) -> None:
+def test_two_threads_per_run(shipped: Path, backend: str) -> None:
     code = (
         "import sys, numpy as np; from hwnas.runtime import Switcher; "
         "from hwnas.runtime.inputs import random_inputs; "
@@ -269,6 +277,12 @@ def test_two_threads_per_run(shipped: Path) -> None:
         "two.run(feeds, subnet=n)['logits'], rtol=1e-5, atol=1e-6) for n in one.subnets]"
     )
     command = [sys.executable, "-P", "-c", code, str(shipped)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HWNAS_BACKEND": backend},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

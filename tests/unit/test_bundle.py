@@ -14,11 +14,13 @@ from hwnas.errors import (
     BundleError,
     HwnasError,
     NewerSchema,
+    OtherMachine,
     SignatureError,
     UnsafePath,
     UsageError,
 )
 from hwnas.files import atomic_directory, atomic_file
+from hwnas.manifest import SCHEMA_VERSION
 from hwnas.runtime import Switcher
 from hwnas.weights import map_weights
 
@@ -85,8 +87,8 @@ def test_missing_segment(copy: Path) -> None:
 
 
 def test_newer_schema(copy: Path) -> None:
-    edit(copy, lambda data: data.update(schema_version=2, new_field=1))
-    assert "schema_version 2" in refused(copy, NewerSchema)
+    edit(copy, lambda data: data.update(schema_version=SCHEMA_VERSION + 1, new_field=1))
+    assert f"schema_version {SCHEMA_VERSION + 1}" in refused(copy, NewerSchema)
 
 
 @pytest.mark.parametrize("path", ["../outside.onnx", "/etc/passwd", "segments/../../outside.onnx"])
@@ -279,8 +281,9 @@ def test_weights_headers_that_lie(tmp_path: Path, entry: dict[str, Any], words: 
         map_weights(path)
 
 
-def test_bundles_of_version_1_stay_readable() -> None:
-    folder = Path(__file__).parents[1] / "data" / "bundle_v1"
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_bundles_of_every_version_stay_readable(version: int) -> None:
+    folder = Path(__file__).parents[1] / "data" / f"bundle_v{version}"
     assert Bundle.open(folder / "space", "space").manifest.space.count() == 4
     with np.load(folder / "expected.npz") as expected, Switcher(folder / "subnets") as switcher:
         assert len(switcher.subnets) == 4
@@ -288,3 +291,13 @@ def test_bundles_of_version_1_stay_readable() -> None:
         for name in switcher.subnets:
             got = switcher.run(feeds, subnet=name)["logits"]
             np.testing.assert_allclose(got, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_finalised_bundle_of_another_machine_is_refused_by_name() -> None:
+    folder = Path(__file__).parents[1] / "data" / "bundle_v2" / "finalised"
+    made_for = Bundle.open(folder, "subnets").manifest.finalised
+    assert made_for is not None
+    with pytest.raises(OtherMachine) as caught:
+        Switcher(folder)
+    assert str(made_for) in caught.value.cause
+    assert "hwnas export" in caught.value.fix and "--finalise" in caught.value.fix

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 from collections import Counter
 from dataclasses import replace
@@ -81,6 +82,29 @@ def test_wide_variant_has_quarters() -> None:
     assert VARIANTS["s16-wide"].ffns == (384, 768, 1152, 1536)
 
 
+def test_elastic_variant_has_heads_too() -> None:
+    assert VARIANTS["s16-elastic"].counts == (2, 4, 6)
+    assert VARIANTS["s16"].counts == (6,)
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "nested"),
+    [
+        ({"head_counts": (1, 4)}, ["ffn16.heads1", "ffn16.heads4", "ffn32.heads1"], True),
+        ({"head_counts": (2, 4), "ffns": (16,)}, ["heads2", "heads4"], True),
+        ({"head_counts": (4,), "ffns": (16,)}, ["base"], True),
+        ({"head_counts": (2, 4), "ffns": (16,), "depths": (1,)}, ["heads2", "heads4"], True),
+        ({"head_counts": (2, 4), "depths": (1,)}, ["ffn16.heads2", "ffn16.heads4"], False),
+    ],
+)
+def test_choices_name_what_is_elastic(
+    change: dict[str, tuple[int, ...]], names: list[str], nested: bool
+) -> None:
+    space = SortedViT(ViTConfig(**{**vars(SMALL), **change})).space
+    assert list(space.slot("layers.0").choices[: len(names)]) == names
+    assert space.nested is nested
+
+
 def test_unknown_variant_lists_the_known() -> None:
     with pytest.raises(UnknownName, match="s17") as caught:
         from_variant("s17")
@@ -97,6 +121,8 @@ def test_unknown_variant_lists_the_known() -> None:
         ({"depths": (0, 1)}, "depths"),
         ({"depths": (1, 1)}, "depths"),
         ({"classes": 0}, "below 1"),
+        ({"head_counts": (2, 1, 4)}, "head_counts"),
+        ({"head_counts": (1, 2)}, "network of 4 heads"),
     ],
 )
 def test_sizes_that_do_not_fit(change: dict[str, object], said: str) -> None:
@@ -125,6 +151,42 @@ def test_a_narrow_block_is_a_prefix_view() -> None:
     assert dict(block.named_parameters())["up.weight"][0, 0] == 42.0
 
 
+def test_few_heads_are_a_prefix_of_rows() -> None:
+    net = SortedViT(replace(SMALL, head_counts=(1, 2, 4)))
+    whole = {n: p for n, p in net.state_dict().items() if n.startswith("layers.0.")}
+    parts = dict(net.block("layers.0", "ffn32.heads2").named_parameters())
+    assert len(parts) == len(whole)
+    for name, part in parts.items():
+        stored = whole[f"layers.0.{name}"]
+        assert part.data_ptr() == stored.data_ptr(), name
+        assert part.is_contiguous()
+        assert part.shape[1:] == stored.shape[1:]
+    narrow = {name: len(part) for name, part in parts.items() if len(part) < 32}
+    assert narrow == {
+        "query.weight": 16, "query.bias": 16, "key.weight": 16, "key.bias": 16,
+        "value.weight": 16, "value.bias": 16, "project_weight": 16,
+    }  # fmt: skip
+
+
+def test_heads_in_training_and_in_blocks_are_the_same_computation() -> None:
+    net = SortedViT(replace(SMALL, head_counts=(1, 2, 4), depths=(2,)), seed=1)
+    with torch.inference_mode():
+        found = [SubnetModule(net, subnet)(images(2)) for subnet in net.space.subnets()]
+        wanted = [net(images(2), 2, ffn, h) for ffn in SMALL.ffns for h in (1, 2, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(found))
+
+
+def test_heads_do_not_see_each_other(net: SortedViT) -> None:
+    """The first heads alone are the whole attention with the others' way back cut off."""
+    layer = copy.deepcopy(layer_of(net, 0))
+    x = torch.randn((SMALL.tokens, SMALL.width), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = layer(x, heads=3)
+        layer.project_weight[24:] = 0
+        torch.testing.assert_close(found, layer(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_training_and_blocks_are_the_same_computation(net: SortedViT, batch: int) -> None:
     with torch.inference_mode():
@@ -149,7 +211,7 @@ def test_images_of_a_batch_do_not_mix(net: SortedViT) -> None:
 
 @pytest.mark.parametrize("ffn", [16, 64])
 def test_layer_equals_torch_own_encoder_layer(net: SortedViT, ffn: int) -> None:
-    layer = layer_of(net, 0).prefix(ffn)
+    layer = layer_of(net, 0).prefix(ffn, SMALL.heads)
     width = SMALL.width
     oracle = torch.nn.TransformerEncoderLayer(
         width, SMALL.heads, ffn, dropout=0.0, activation=F.gelu, layer_norm_eps=1e-6,
@@ -160,12 +222,13 @@ def test_layer_equals_torch_own_encoder_layer(net: SortedViT, ffn: int) -> None:
     own["self_attn.in_proj_weight"] = torch.cat([part.weight for part in joined])
     own["self_attn.in_proj_bias"] = torch.cat([part.bias for part in joined])
     for theirs, ours in [
-        ("self_attn.out_proj", layer.project),
         ("linear1", layer.up),
         ("norm1", layer.norm1),
         ("norm2", layer.norm2),
     ]:
         own[f"{theirs}.weight"], own[f"{theirs}.bias"] = ours.weight, ours.bias
+    own["self_attn.out_proj.weight"] = layer.project_weight.T
+    own["self_attn.out_proj.bias"] = layer.project_bias
     own["linear2.weight"], own["linear2.bias"] = layer.down_weight.T, layer.down_bias
     oracle.load_state_dict(own)
     x = torch.randn((2, SMALL.tokens, width), generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,116 @@
+"""Which subnets ``hwnas export`` ships: from a plan, by name, or all of a portable bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from hwnas.bundle import Bundle
+from hwnas.errors import PlanError, UsageError
+from hwnas.export import Wanted
+from hwnas.link.norms import NormMode, OwnNorms, read_norms
+from hwnas.select import Plan
+from hwnas.space import Subnet
+
+__all__ = ["further_subnets", "wanted_subnets", "with_norms"]
+
+_MOST = 2000
+"""Subnets of a space that ``--also all`` tries to name."""
+
+
+def wanted_subnets(source: Bundle, plan: Path | None, names: Sequence[str]) -> list[Wanted]:
+    """What to ship, the plan's subnets first, each once.
+
+    Raises:
+        UsageError: nothing says which.
+        UnknownName: no such subnet.
+        PlanError: the plan is empty or of another bundle.
+    """
+    if source.manifest.form == "subnets":
+        if plan is not None:
+            raise UsageError(f"{source.path} ships its plan's subnets already", "leave out --plan")
+        return [_shipped(source, name) for name in names or source.manifest.subnets]
+    if plan is None and not names:
+        raise UsageError(
+            "nothing says which subnets to export",
+            "give --plan FILE (from 'hwnas select'), or --subnet NAME",
+        )
+    wanted = {item.subnet.name: item for item in _planned(source, plan)} if plan else {}
+    for name in names:
+        subnet = source.manifest.space.find(name)
+        wanted.setdefault(subnet.name, Wanted(subnet))
+    return list(wanted.values())
+
+
+def _shipped(source: Bundle, name: str) -> Wanted:
+    entry = source.entry(name)
+    subnet = Subnet(name=name, spec=name, choices=entry.choices)
+    return Wanted(subnet, entry.quality, dict(entry.cost))
+
+
+def _planned(source: Bundle, plan: Path) -> list[Wanted]:
+    loaded = Plan.load(plan)
+    loaded.check(source)
+    if not loaded.subnets:
+        raise PlanError(f"{plan} holds no subnet", "make it again with 'hwnas select'")
+    found = []
+    for chosen in loaded.subnets:
+        cost = chosen.measured or chosen.predicted
+        known = {"p50_ms": cost.p50_ms, "p95_ms": cost.p95_ms, "measured": float(cost.measured)}
+        subnet = source.manifest.space.find(chosen.spec)
+        found.append(Wanted(subnet, chosen.quality, known, OwnNorms({}, chosen.norm)))
+    return found
+
+
+def further_subnets(source: Bundle, wanted: Sequence[Wanted], names: Sequence[str]) -> list[Wanted]:
+    """Subnets to name where the segments cover them; ``all`` is the rest of the space."""
+    if source.manifest.form == "subnets" and names:
+        raise UsageError(
+            "a portable bundle holds the blocks of its own subnets only",
+            "give the bundle that 'hwnas compile' wrote to name further ones with --also",
+        )
+    space = source.manifest.space
+    found: Iterable[Subnet] = [space.find(name) for name in names if name != "all"]
+    if "all" in names:
+        number = space.count()
+        if number > _MOST:
+            raise UsageError(
+                f"the space has {number:,} subnets; --also all tries {_MOST:,} at most",
+                "name those that you want with --also NAME",
+            )
+        found = islice(space.subnets(), _MOST)
+    have = {item.subnet.name for item in wanted}
+    unique = {subnet.name: subnet for subnet in found}
+    return [Wanted(subnet) for name, subnet in unique.items() if name not in have]
+
+
+def with_norms(wanted: Sequence[Wanted], file: Path | None, mode: NormMode | None) -> list[Wanted]:
+    """Give each subnet the statistics that ``file`` has for it.
+
+    Args:
+        wanted: what ships; a plan may have set how each is linked.
+        file: see :func:`hwnas.link.norms.read_norms`.
+        mode: for all of them, whatever the plan says.
+
+    Raises:
+        UsageError: the file is for a subnet that does not ship, or there is none.
+    """
+    if file is None:
+        if mode is not None:
+            raise UsageError("--norm says how to link statistics", "give them with --norms FILE")
+        return [replace(item, norms=None) for item in wanted]
+    statistics = read_norms(file)
+    result = []
+    for item in wanted:
+        own = statistics.pop(item.subnet.name, None)
+        planned = item.norms.mode if item.norms is not None else "shared"
+        norms = OwnNorms(own, mode or planned) if own else None
+        result.append(replace(item, norms=norms))
+    if statistics:
+        raise UsageError(
+            f"{file} has statistics of {min(statistics)!r}, which is not exported",
+            "export it too, or leave its tensors out",
+        )
+    return result

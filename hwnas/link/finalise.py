@@ -1,0 +1,225 @@
+"""Linking subnets into finalised segments: optimise whole graphs, then cut what they share.
+
+1. Each subnet's blocks become one graph, its widths in rings, and the runtime's own optimiser
+   finishes it.
+2. Nodes that several finished graphs have in common are found by hash-consing.
+3. Nodes that the same subnets use become a segment; every large initialiser is kept once.
+
+Fusions and blocked layouts cross the borders of blocks, and a hop may carry several tensors.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from hwnas.bundle import Bundle
+from hwnas.errors import UsageError
+from hwnas.link.clusters import find_clusters
+from hwnas.link.emit import Segments, covered, emit
+from hwnas.link.hops import merge_types, read_types
+from hwnas.link.keys import KeyedGraph, Source, key_nodes
+from hwnas.link.load import load_graphs
+from hwnas.link.merge import merge
+from hwnas.link.norms import OwnNorms, apply_norms
+from hwnas.link.optimise import Finished, Level, optimise
+from hwnas.link.pool import Pool, Pooled
+from hwnas.link.rings import split_rings
+from hwnas.manifest import WeightRange
+from hwnas.program import Call, Program, TensorSpec, check
+
+__all__ = ["FinalisedLink", "link_finalised"]
+
+INLINE = 1024
+"""Initialisers up to this size, in bytes, stay in the graphs: shapes, axes, small biases."""
+
+
+@dataclass(frozen=True)
+class FinalisedLink:
+    """Finalised segments, the programs over them and the weights that they use.
+
+    Attributes:
+        segments: id to graph; its large initialisers point nowhere yet.
+        weights: of every segment, initialiser name to its range of the stored tensors.
+        tensors: what to store, by name; mapped from a scratch file.
+        programs: subnet name to program.
+        uncovered: of the further subnets that were asked for: why the segments do not cover it.
+        rings: elastic weight to the rows at which its rings end, see :mod:`hwnas.link.rings`.
+        whole_widths: elastic weight that each width has for itself, to the reason.
+    """
+
+    segments: dict[str, ModelProto]
+    weights: dict[str, dict[str, WeightRange]]
+    tensors: dict[str, NDArray[Any]]
+    programs: dict[str, Program]
+    uncovered: dict[str, str]
+    rings: dict[str, tuple[int, ...]]
+    whole_widths: dict[str, str]
+
+
+@contextmanager
+def link_finalised(
+    bundle: Bundle,
+    programs: Mapping[str, Program],
+    scratch: Path,
+    further: Mapping[str, Program] | None = None,
+    norms: Mapping[str, OwnNorms] | None = None,
+    level: Level = "all",
+) -> Iterator[FinalisedLink]:
+    """Link ``programs`` over the units of ``bundle``.
+
+    Args:
+        bundle: of either form; its segments are as good as blocks.
+        programs: subnet name to program; at least one.
+        scratch: folder on a disk with room for the weights; what is written there is removed.
+        further: subnets to name as well if the segments cover them, without new weights.
+        norms: subnet name to normalisation statistics of its own.
+        level: how far the optimiser goes; at ``extended`` the segments run on any CPU.
+
+    Yields:
+        The link; valid inside the ``with`` block.
+
+    Raises:
+        HwnasError: ONNX Runtime refuses a graph, or the disk is full.
+        UsageError: ``bundle`` is finalised.
+        InputError: statistics that fit no batch norm.
+    """
+    everything = {**programs, **(further or {})}
+    units = dict.fromkeys(call.unit for p in everything.values() for call in p.calls)
+    if bundle.manifest.finalised is not None:
+        raise UsageError(
+            f"{bundle.path} is finalised already, for {bundle.manifest.finalised}",
+            "give the portable bundle, or the one that 'hwnas compile' wrote",
+        )
+    models = load_graphs(bundle, units)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".link-") as name:
+        pool = Pool(Path(name) / "pool")
+        linker = _Linker(bundle, models, norms or {}, pool, Path(name), level)
+        yield linker.link(programs, further or {})
+
+
+class _Linker:
+    def __init__(
+        self,
+        bundle: Bundle,
+        models: Mapping[str, ModelProto],
+        norms: Mapping[str, OwnNorms],
+        pool: Pool,
+        folder: Path,
+        level: Level,
+    ) -> None:
+        self._bundle = bundle
+        self._models = models
+        self._norms = norms
+        self._pool = pool
+        self._folder = folder
+        self._level = level
+
+    def link(
+        self, programs: Mapping[str, Program], further: Mapping[str, Program]
+    ) -> FinalisedLink:
+        rings = split_rings(
+            {name: self._whole(name, program) for name, program in programs.items()},
+            [slot.name for slot in self._bundle.manifest.space.slots],
+            {name: self._whole(name, program) for name, program in further.items()},
+        )
+        whole = {name: rings.models[name] for name in programs}
+        graphs = {}
+        finished: dict[str, ModelProto] = {}
+        for name, model in whole.items():
+            with self._finished(name, model) as done:
+                graphs[name] = self._keyed(programs[name], model, done)
+                finished[name] = done.model
+        clusters = find_clusters(graphs)
+        hops = [source for cluster in clusters for source in cluster.outputs]
+        types: dict[Source, TensorSpec] = {}
+        for name, model in whole.items():
+            with self._finished(name, model) as done:
+                found = read_types(done, graphs[name], hops, self._bundle.manifest.inputs)
+                merge_types(types, found)
+        first = next(iter(finished.values()))
+        segments = Segments.named(clusters)
+        domains = {n.node.domain for c in clusters for n in c.nodes} | {""}
+        opsets = [opset for opset in first.opset_import if opset.domain in domains]
+        emitted = {
+            name: emit(name, cluster, types, opsets, first.ir_version)
+            for name, cluster in segments.clusters.items()
+        }
+        used = {pooled: None for _, external in emitted.values() for pooled in external.values()}
+        tensors, ranges = self._pool.stored(used)
+        linked = {name: segments.program(name, graph) for name, graph in graphs.items()}
+        uncovered = {}
+        for name, program in further.items():
+            model = rings.models[name]
+            with self._finished(name, model) as done:
+                graph = self._keyed(program, model, done)
+            try:
+                linked[name] = covered(segments, graph)
+            except ValueError as error:
+                uncovered[name] = str(error)
+        return FinalisedLink(
+            segments={name: model for name, (model, _) in emitted.items()},
+            weights={name: _ranges(external, ranges) for name, (_, external) in emitted.items()},
+            tensors=tensors,
+            programs=linked,
+            uncovered=uncovered,
+            rings=rings.cut,
+            whole_widths=rings.left,
+        )
+
+    def _whole(self, name: str, program: Program) -> ModelProto:
+        """One subnet as one graph in which a value is named after the unit that computes it."""
+        value = {name: name for name in program.inputs}
+        calls = []
+        for call in program.calls:
+            written = [f"{call.unit}/{i}" for i in range(len(call.outputs))]
+            value.update(zip(call.outputs, written, strict=True))
+            reads = tuple(value[v] for v in call.inputs)
+            calls.append(Call(unit=call.unit, inputs=reads, outputs=tuple(written)))
+        own = Program(
+            inputs=program.inputs,
+            calls=tuple(calls),
+            outputs={public: value[v] for public, v in program.outputs.items()},
+        )
+        types = check(own, self._bundle.graphs, self._bundle.manifest.inputs)
+        models = {call.unit: self._models[call.unit] for call in calls}
+        if name in self._norms:
+            models = apply_norms(self._bundle, models, self._norms[name], name)
+        inputs = {v: v for v in own.inputs}
+        outputs = {v: v for v in own.outputs.values()}
+        # Segments hold blocks whose values are named after them already.
+        named = self._bundle.manifest.form == "subnets"
+        return merge(own.calls, models, inputs, outputs, types, name, named=named)
+
+    @contextmanager
+    def _finished(self, name: str, model: ModelProto) -> Iterator[Finished]:
+        """One subnet's finished graph; its weights take up disk while they are looked at."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            yield optimise(model, self._bundle.path, Path(folder), name, self._level)
+
+    def _keyed(self, program: Program, model: ModelProto, done: Finished) -> KeyedGraph:
+        before = _names(model)
+        graph = key_nodes(done, before.__contains__, self._pool, INLINE)
+        # In the order in which the network names its outputs, by their public names.
+        sources = list(graph.outputs.values())
+        outputs = dict(zip(program.outputs, sources, strict=True))
+        return KeyedGraph(graph.inputs, graph.nodes, outputs)
+
+
+def _names(model: ModelProto) -> set[str]:
+    graph = model.graph
+    found = {name for node in graph.node for name in node.output if name}
+    return found | {tensor.name for tensor in graph.initializer}
+
+
+def _ranges(
+    external: Mapping[str, Pooled], ranges: Mapping[Pooled, WeightRange]
+) -> dict[str, WeightRange]:
+    return {name: ranges[pooled] for name, pooled in external.items()}

@@ -1,0 +1,66 @@
+"""Dtype and shape of what crosses segments: read off one run of each finished graph.
+
+The runtime's own operators have no shape inference outside it, so the graph is run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import onnx
+from onnx import ModelProto
+
+from hwnas.errors import HwnasError
+from hwnas.link.keys import KeyedGraph, Source
+from hwnas.link.optimise import Finished
+from hwnas.program import TensorSpec
+from hwnas.runtime.inputs import random_inputs
+from hwnas.runtime.ort import onnxruntime as ort
+
+__all__ = ["merge_types", "read_types"]
+
+
+def read_types(
+    finished: Finished,
+    graph: KeyedGraph,
+    wanted: Iterable[Source],
+    inputs: tuple[TensorSpec, ...],
+) -> dict[Source, TensorSpec]:
+    """Types of those of ``wanted`` that this subnet computes, and of its inputs."""
+    names = {(node.key, i): name for node in graph.nodes for i, name in enumerate(node.node.output)}
+    asked = {source: names[source] for source in wanted if names.get(source)}
+    model = ModelProto()
+    model.CopyFrom(finished.model)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked.values())
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for key, value in (
+        ("session.disable_prepacking", "1"),
+        ("session.model_external_initializers_file_folder_path", str(finished.folder.resolve())),
+    ):
+        options.add_session_config_entry(key, value)
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    results = session.run(list(asked.values()), random_inputs(inputs, 0))
+    types: dict[Source, TensorSpec] = {(spec.name, -1): spec for spec in inputs}
+    for source, array in zip(asked, results, strict=True):
+        types[source] = TensorSpec(name="hop", dtype=array.dtype.name, shape=array.shape)
+    return types
+
+
+def merge_types(into: dict[Source, TensorSpec], found: Mapping[Source, TensorSpec]) -> None:
+    """Add one subnet's types; what several subnets share must have one type.
+
+    Raises:
+        HwnasError: a shared value has two types.
+    """
+    for source, spec in found.items():
+        if not into.setdefault(source, spec).fits(spec):
+            raise HwnasError(
+                f"two subnets share a node that gives {into[source]} in one and {spec} in another",
+                "export them as two bundles",
+            )

@@ -1,0 +1,187 @@
+"""Normalisation statistics of a subnet's own, over convolutions that all subnets share.
+
+Subnets of one supernet see other activations, so that batch-norm statistics are made anew for each
+(once-for-all networks, arXiv:1908.09791, section 3). An optimiser folds a batch norm into the
+convolution before it; with statistics of its own a subnet would then have convolutions of its own.
+There are two ways out, and the plan chooses one for each subnet:
+
+* ``shared``: the batch norm becomes a 1x1 depthwise convolution that holds scale and shift. The
+  convolution before it stays one for all subnets; each run pays one more pass over its result.
+* ``folded``: the batch norm stays for the optimiser to fold. As fast as an export of the subnet
+  alone, but the convolutions that it is folded into are stored once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from hwnas.bundle import WEIGHTS, Bundle
+from hwnas.errors import InputError
+from hwnas.graphs import external_range
+
+__all__ = ["NormMode", "Norms", "OwnNorms", "apply_norms", "read_norms"]
+
+NormMode = Literal["shared", "folded"]
+Norms = Mapping[str, NDArray[Any]]
+"""``slot/choice/name`` of a tensor of a block to its values for one subnet."""
+
+
+@dataclass(frozen=True)
+class OwnNorms:
+    """Statistics of one subnet's own, and how they are linked; see the module's docstring."""
+
+    tensors: Norms
+    mode: NormMode = "shared"
+
+
+_FIX = (
+    "name them SUBNET:slot/choice/name, name being the tensor's in its block, such as "
+    "d2:stage0.1/base/body.0.1.running_mean"
+)
+
+
+def read_norms(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """Read a safetensors file of statistics: subnet to :data:`Norms`.
+
+    Raises:
+        InputError: it is missing or damaged, or a tensor's name is not ``SUBNET:slot/choice/name``.
+    """
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", "check the path") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a safetensors file: {error}", "write it again") from error
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in tensors.items():
+        subnet, colon, tensor = name.partition(":")
+        if not colon or tensor.count("/") != 2:
+            raise InputError(f"{path} holds a tensor of the name {name!r}", _FIX)
+        found.setdefault(subnet, {})[tensor] = array
+    return found
+
+
+def apply_norms(
+    bundle: Bundle, models: Mapping[str, ModelProto], norms: OwnNorms, what: str
+) -> dict[str, ModelProto]:
+    """The blocks of one subnet with its own statistics.
+
+    Args:
+        bundle: that ``models`` point into.
+        models: graph of each block of the subnet; not changed.
+        norms: statistics; what is not named stays as compiled.
+        what: name of the subnet, for messages.
+
+    Raises:
+        InputError: a name that no batch norm of the subnet has, a wrong shape, no finite values.
+    """
+    left = dict(norms.tensors)
+    result = dict(models)
+    for unit, model in models.items():
+        own = {name: left.pop(f"{unit}/{name}") for name in _statistics(model, unit, left)}
+        if own:
+            result[unit] = _replace(bundle, model, own, norms.mode, f"{what}:{unit}")
+    if left:
+        raise InputError(
+            f"no batch norm of subnet {what!r} has the tensor {min(left)!r}",
+            _FIX,
+        )
+    return result
+
+
+def _statistics(model: ModelProto, unit: str, norms: Norms) -> list[str]:
+    names = {
+        name: None
+        for node in model.graph.node
+        if node.op_type == "BatchNormalization"
+        for name in node.input[1:5]
+    }
+    return [name for name in names if f"{unit}/{name}" in norms]
+
+
+def _replace(
+    bundle: Bundle, model: ModelProto, own: Norms, mode: NormMode, what: str
+) -> ModelProto:
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+    values = {tensor.name: _values(bundle, tensor) for tensor in graph.initializer}
+    for name, array in own.items():
+        if array.shape != values[name].shape or not np.isfinite(array).all():
+            raise InputError(
+                f"{what}/{name} is {array.dtype}{list(array.shape)}, or not finite; the block has "
+                f"{values[name].dtype}{list(values[name].shape)}",
+                "give finite numbers of that shape",
+            )
+        values[name] = array.astype(values[name].dtype)
+    for index, node in enumerate(graph.node):
+        if node.op_type != "BatchNormalization" or not set(node.input[1:5]) & set(own):
+            continue
+        statistics = [values[name] for name in node.input[1:5]]
+        label = node.name or f"norm{index}"
+        if mode == "shared" and node.input[0] in convolved:
+            names = [f"{label}.scale", f"{label}.shift"]
+            scale, shift = _affine(_epsilon(node), *statistics)
+            _to_depthwise(node, names, channels=len(scale))
+            arrays = [scale.reshape(-1, 1, 1, 1), shift]
+        else:
+            names = [f"{label}.{part}" for part in ("scale", "bias", "mean", "var")]
+            node.input[1:5] = names
+            arrays = statistics
+        for name, array in zip(names, arrays, strict=True):
+            graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return _prune(changed)
+
+
+def _epsilon(node: NodeProto) -> float:
+    return next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+
+
+def _affine(
+    epsilon: float,
+    scale: NDArray[Any],
+    bias: NDArray[Any],
+    mean: NDArray[Any],
+    variance: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """``scale * (x - mean) / sqrt(variance + epsilon) + bias`` as ``a * x + b``, in float64."""
+    a = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+    b = bias.astype(np.float64) - mean.astype(np.float64) * a
+    return a.astype(scale.dtype), b.astype(scale.dtype)
+
+
+def _to_depthwise(node: NodeProto, names: list[str], channels: int) -> None:
+    node.op_type = "Conv"
+    node.input[:] = [node.input[0], *names]
+    del node.output[1:]
+    del node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("group", channels))
+
+
+def _values(bundle: Bundle, tensor: onnx.TensorProto) -> NDArray[Any]:
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return onnx.numpy_helper.to_array(tensor)
+    offset, length = external_range(tensor)
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    raw = np.memmap(bundle.file(WEIGHTS), np.uint8, "r", offset, (length,))
+    return raw.view(dtype).reshape(tuple(tensor.dims))
+
+
+def _prune(model: ModelProto) -> ModelProto:
+    """Without the initialisers that nothing reads any more."""
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model

@@ -1,0 +1,93 @@
+"""Finalising one graph: the runtime's own optimiser, run ahead for this type of CPU.
+
+ONNX Runtime fuses nodes and lays convolutions' weights out for the CPU when it opens a session.
+Done once here and saved, that work is not repeated at load, and what several subnets share can be
+found in the finished graphs. Packing of weights stays for the load: it is the runtime's own memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from hwnas.errors import HwnasError
+from hwnas.graphs import external_range
+from hwnas.runtime.ort import onnxruntime as ort
+
+__all__ = ["OPTIONS", "Finished", "Level", "optimise"]
+
+Level = Literal["all", "extended"]
+"""``all`` lays weights out for this type of CPU; ``extended`` fuses nodes and fits any CPU."""
+
+OPTIONS: Mapping[str, str] = {
+    "graph_optimization_level": "ORT_ENABLE_ALL",
+    "execution_provider": "CPUExecutionProvider",
+}
+"""How graphs are finalised; recorded in the manifest."""
+
+_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+}
+_MODEL, _WEIGHTS = "finished.onnx", "finished.weights"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished graph and the file of its large initialisers, which :meth:`array` reads."""
+
+    model: ModelProto
+    folder: Path
+
+    def array(self, tensor: TensorProto) -> NDArray[Any]:
+        """The values of one of the model's initialisers; a mapping of the file where external."""
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return onnx.numpy_helper.to_array(tensor)
+        offset, length = external_range(tensor)
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        raw = np.memmap(self.folder / _WEIGHTS, np.uint8, "r", offset, (length,))
+        return raw.view(dtype).reshape(tuple(tensor.dims))
+
+
+def optimise(
+    model: ModelProto, weights: Path, folder: Path, what: str, level: Level = "all"
+) -> Finished:
+    """Finish ``model`` with this version of ONNX Runtime, for this CPU unless ``extended``.
+
+    Args:
+        model: whole graph of one subnet; external initialisers lie under ``weights``.
+        weights: the bundle's folder.
+        folder: an empty folder that the finished weights are written into.
+        what: for messages.
+        level: how far to go.
+
+    Raises:
+        HwnasError: ONNX Runtime refuses the graph, or the disk is full.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = _LEVELS[level]
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.optimized_model_filepath = str(folder / _MODEL)
+    for key, value in (
+        ("session.optimized_model_external_initializers_file_name", _WEIGHTS),
+        ("session.disable_prepacking", "1"),
+        ("session.model_external_initializers_file_folder_path", str(weights.resolve())),
+    ):
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        finished = onnx.load(folder / _MODEL, load_external_data=False)
+    except Exception as error:  # ONNX Runtime's exceptions have no common public base
+        raise HwnasError(
+            f"ONNX Runtime {ort.__version__} cannot finalise {what}: {error}",
+            "export the portable bundle instead (without --finalise), or free some disk space",
+        ) from error
+    return Finished(finished, folder)

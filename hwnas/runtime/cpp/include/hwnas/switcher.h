@@ -1,0 +1,154 @@
+/* The switcher: many subnets over one set of weights, one of them current. C ABI.
+ *
+ * A switcher opens a bundle that `hwnas export --to bundle` wrote, and runs any of its subnets.
+ * ONNX Runtime is not linked: its shared library is loaded when the first switcher is opened.
+ *
+ * Threads: every function may be called from any thread at any time, except hwnas_close, which
+ * must be the last call with its handle. hwnas_run may run in any number of threads at once; each
+ * thread binds its own hop buffers when it first runs a subnet, and keeps them until it ends, the
+ * switcher is closed or it calls hwnas_release_thread. After that first run, a run takes no lock,
+ * allocates nothing of ours and copies no tensor.
+ *
+ * Switching: the current subnet is one atomic integer. A run uses the subnet that was current when
+ * it was called, whatever happens meanwhile.
+ *
+ * Ownership: handles belong to the caller and are released with hwnas_close. Strings and specs
+ * that a handle gives belong to it and live as long as it. Inputs are only read while hwnas_run
+ * runs; outputs are the caller's memory, written in place.
+ *
+ * Errors: functions that can fail return a code, HWNAS_OK being 0. Text of the calling thread's
+ * last failure is what hwnas_last_error and hwnas_last_fix give; it stays until that thread's
+ * next failure. No exception and no signal crosses this interface.
+ *
+ * ABI: functions and enumerators are only ever added. Structures that a caller fills begin with
+ * their size. HWNAS_ABI_VERSION (version.h) counts what is added.
+ */
+#ifndef HWNAS_SWITCHER_H_
+#define HWNAS_SWITCHER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hwnas/version.h"
+
+#if defined(_WIN32)
+#define HWNAS_API
+#elif defined(HWNAS_BUILDING_SWITCHER)
+#define HWNAS_API __attribute__((visibility("default")))
+#else
+#define HWNAS_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef int32_t hwnas_status;
+enum {
+  HWNAS_OK = 0,
+  HWNAS_ERROR_ARGUMENT = 1,       /* a null pointer, an index out of range */
+  HWNAS_ERROR_BUNDLE = 2,         /* missing, cut off, altered, or does not fit together */
+  HWNAS_ERROR_NEWER_SCHEMA = 3,   /* written by a newer hwnas */
+  HWNAS_ERROR_UNSAFE_PATH = 4,    /* names a file outside its folder */
+  HWNAS_ERROR_FOREIGN = 5,        /* finalised for another CPU type or runtime version */
+  HWNAS_ERROR_UNKNOWN_SUBNET = 6, /* no subnet of that name or index; the text lists them */
+  HWNAS_ERROR_INPUT = 7,          /* an input or output is missing, misaligned or of a wrong type */
+  HWNAS_ERROR_RUNTIME = 8,        /* ONNX Runtime is missing, too old, or refused something */
+  HWNAS_ERROR_MEMORY = 9,         /* out of memory; the switcher stays usable */
+  HWNAS_ERROR_INTERNAL = 10       /* a bug in hwnas */
+};
+
+/* Cause and fix of the calling thread's last failure; "" if there was none. */
+HWNAS_API const char* hwnas_last_error(void);
+HWNAS_API const char* hwnas_last_fix(void);
+
+/* HWNAS_VERSION and HWNAS_ABI_VERSION of the library that is running. */
+HWNAS_API const char* hwnas_version(void);
+HWNAS_API int32_t hwnas_abi_version(void);
+
+typedef struct hwnas_switcher hwnas_switcher;
+
+typedef struct hwnas_options {
+  size_t size;                 /* sizeof(hwnas_options) */
+  const char* runtime_library; /* path of libonnxruntime; NULL: the environment's
+                                  HWNAS_ONNXRUNTIME, then one that is loaded already, then the
+                                  loader's libonnxruntime.so.1 */
+  const char* subnet;          /* first current subnet; NULL: the one with the most weights */
+  int32_t threads;             /* that one run may use; above 1 all switchers of a process share
+                                  one pool and must agree */
+  int32_t verify;              /* compare the hash of every file before use; otherwise sizes only */
+} hwnas_options;
+
+/* Defaults: NULL, NULL, 1, 1. */
+HWNAS_API void hwnas_options_init(hwnas_options* options);
+
+/* Open the bundle in the folder `path`. `options` may be NULL. On failure *out is NULL. */
+HWNAS_API hwnas_status hwnas_open(const char* path, const hwnas_options* options,
+                                  hwnas_switcher** out);
+
+/* Release everything. NULL is allowed. No other call with this handle may be under way. */
+HWNAS_API void hwnas_close(hwnas_switcher* switcher);
+
+/* Version of the ONNX Runtime that runs, such as "1.32.0". */
+HWNAS_API const char* hwnas_runtime_version(const hwnas_switcher* switcher);
+
+/* Subnets, in the order of the manifest. A name is NULL if `index` is out of range. */
+HWNAS_API size_t hwnas_subnet_count(const hwnas_switcher* switcher);
+HWNAS_API const char* hwnas_subnet_name(const hwnas_switcher* switcher, size_t index);
+HWNAS_API hwnas_status hwnas_find_subnet(const hwnas_switcher* switcher, const char* name,
+                                         size_t* index);
+
+/* The subnet that runs unless a call names its own. Setting it is one atomic store. */
+HWNAS_API size_t hwnas_current(const hwnas_switcher* switcher);
+HWNAS_API hwnas_status hwnas_set_current(hwnas_switcher* switcher, size_t index);
+
+typedef int32_t hwnas_dtype; /* numbered as ONNX's TensorProto.DataType */
+enum {
+  HWNAS_FLOAT32 = 1,
+  HWNAS_UINT8 = 2,
+  HWNAS_INT8 = 3,
+  HWNAS_INT16 = 5,
+  HWNAS_INT32 = 6,
+  HWNAS_INT64 = 7,
+  HWNAS_BOOL = 9,
+  HWNAS_FLOAT16 = 10,
+  HWNAS_FLOAT64 = 11,
+  HWNAS_BFLOAT16 = 16
+};
+
+typedef struct hwnas_tensor_spec {
+  const char* name;
+  hwnas_dtype dtype;
+  int32_t rank;
+  const int64_t* shape; /* rank numbers */
+  size_t bytes;         /* of one tensor, C-contiguous */
+} hwnas_tensor_spec;
+
+/* Inputs and outputs of the network, the same for every subnet. NULL if out of range. */
+HWNAS_API size_t hwnas_input_count(const hwnas_switcher* switcher);
+HWNAS_API const hwnas_tensor_spec* hwnas_input(const hwnas_switcher* switcher, size_t index);
+HWNAS_API size_t hwnas_output_count(const hwnas_switcher* switcher);
+HWNAS_API const hwnas_tensor_spec* hwnas_output(const hwnas_switcher* switcher, size_t index);
+
+#define HWNAS_CURRENT ((size_t)-1)
+
+/* Run one subnet once.
+ *
+ * subnet   an index, for this call alone, or HWNAS_CURRENT.
+ * inputs   one pointer per input, in order: C-contiguous, aligned to its element, only read.
+ * outputs  one pointer per output, in order: as large as its spec says; must not overlap an input.
+ */
+HWNAS_API hwnas_status hwnas_run(hwnas_switcher* switcher, size_t subnet,
+                                 const void* const* inputs, void* const* outputs);
+
+/* Bind the calling thread's buffers for a subnet (or HWNAS_CURRENT) now, not in its first run. */
+HWNAS_API hwnas_status hwnas_prepare(hwnas_switcher* switcher, size_t subnet);
+
+/* Give back what the calling thread has bound. */
+HWNAS_API void hwnas_release_thread(hwnas_switcher* switcher);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* HWNAS_SWITCHER_H_ */

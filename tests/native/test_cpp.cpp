@@ -1,0 +1,71 @@
+// The C++ interface, and DLPack.
+#include <doctest/doctest.h>
+
+#include <cstring>
+
+#include "hwnas/dlpack.hpp"
+#include "support.hpp"
+
+namespace {
+
+struct Image {
+  std::int64_t shape[2] = {1, 16};
+  std::int64_t strides[2] = {16, 1};
+  alignas(64) float data[20] = {};
+  DLTensor tensor = {data, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+};
+
+}  // namespace
+
+TEST_CASE("a switcher moves, and its vectors are counted") {
+  hwnas::Switcher first = hwnas::Switcher::open(support::bundle("layers").string());
+  hwnas::Switcher second(std::move(first));
+  hwnas::Switcher third(support::bundle("layers").string());
+  third = std::move(second);
+  float image[16] = {}, logits[4] = {};
+  third.set_current("d1-h8");
+  third.run({image}, {logits});
+  CHECK_THROWS_AS(third.run({}, {logits}), hwnas::Error);
+  CHECK_THROWS_AS(third.run({image, image}, {logits}), hwnas::Error);
+  CHECK_THROWS_AS(third.run({image}, {logits, logits}), hwnas::Error);
+  third.release_thread();
+  third.run({image}, {logits});
+}
+
+TEST_CASE("DLPack tensors pass without a copy, from where their offset says") {
+  hwnas::Switcher switcher(support::bundle("layers").string());
+  const support::Expected expected("layers", switcher);
+  Image image;
+  std::memcpy(image.data + 4, expected.inputs[0].data(), 64);
+  image.tensor.byte_offset = 16;
+  float logits[4];
+  std::int64_t shape[] = {1, 4};
+  DLTensor out = {logits, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, nullptr, 0};
+  hwnas::run(switcher, {&image.tensor}, {&out}, 2);
+  CHECK(std::memcmp(logits, expected.outputs[0][2].data(), 16) == 0);
+}
+
+TEST_CASE("DLPack tensors that do not fit are refused") {
+  hwnas::Switcher switcher(support::bundle("layers").string());
+  const hwnas::TensorSpec spec = switcher.inputs()[0];
+  Image good;
+  CHECK(hwnas::dlpack_data(good.tensor, spec) == good.data);
+  good.strides[0] = 99;  // of a dimension of 1: without meaning
+  CHECK(hwnas::dlpack_data(good.tensor, spec) == good.data);
+  Image device, code, bits, lanes, rank, shape, strides;
+  device.tensor.device.device_type = kDLCUDA;
+  code.tensor.dtype.code = kDLInt;
+  bits.tensor.dtype.bits = 64;
+  lanes.tensor.dtype.lanes = 2;
+  rank.tensor.ndim = 1;
+  shape.shape[1] = 15;
+  strides.strides[1] = 2;
+  for (const Image* image : {&device, &code, &bits, &lanes, &rank, &shape, &strides}) {
+    CHECK_THROWS_AS(hwnas::dlpack_data(image->tensor, spec), hwnas::Error);
+  }
+  CHECK_THROWS_AS(hwnas::run(switcher, {nullptr}, {}), hwnas::Error);
+  CHECK_THROWS_AS(hwnas::run(switcher, {}, {}), hwnas::Error);
+  CHECK(hwnas::dlpack_dtype(HWNAS_BFLOAT16).code == kDLBfloat);
+  CHECK(hwnas::dlpack_dtype(HWNAS_BOOL).code == 6);
+  CHECK_THROWS_AS(hwnas::dlpack_dtype(99), hwnas::Error);
+}

@@ -1,0 +1,45 @@
+# Decides whether the native switcher can be built: sets HWNAS_BUILD_SWITCHER from HWNAS_SWITCHER
+# and from what is found of ONNX Runtime's C headers and nlohmann_json, both used by its sources
+# only. Gives the targets ONNXRuntime::headers and nlohmann_json::nlohmann_json.
+set(HWNAS_BUILD_SWITCHER OFF)
+# Where `make dev` puts them.
+list(APPEND CMAKE_PREFIX_PATH ${CMAKE_CURRENT_SOURCE_DIR}/.venv/native-deps/usr)
+if(HWNAS_SWITCHER STREQUAL "AUTO" OR HWNAS_SWITCHER)
+  # The oldest interface that has what the sources call.
+  find_package(ONNXRuntime 1.20 QUIET)
+  find_package(nlohmann_json 3.9 QUIET CONFIG)
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    find_path(NLOHMANN_JSON_INCLUDE_DIR nlohmann/json.hpp DOC "Folder of nlohmann/json.hpp")
+    mark_as_advanced(NLOHMANN_JSON_INCLUDE_DIR)
+    if(NLOHMANN_JSON_INCLUDE_DIR)
+      add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED)
+      target_include_directories(nlohmann_json::nlohmann_json SYSTEM
+                                 INTERFACE ${NLOHMANN_JSON_INCLUDE_DIR})
+    endif()
+  endif()
+
+  set(missing "")
+  if(NOT ONNXRuntime_FOUND AND ONNXRuntime_VERSION)
+    list(APPEND missing "ONNX Runtime's C headers of 1.20 or newer (found ${ONNXRuntime_VERSION})")
+  elseif(NOT ONNXRuntime_FOUND)
+    list(APPEND missing "ONNX Runtime's C headers")
+  endif()
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    list(APPEND missing "nlohmann_json")
+  endif()
+  list(JOIN missing " and " missing)
+  string(CONCAT hint "third_party/fetch-headers.sh gets them on Debian, or set CMAKE_PREFIX_PATH "
+                "(for ONNX Runtime alone: ONNXRUNTIME_INCLUDE_DIR)")
+  if(NOT missing)
+    set(HWNAS_BUILD_SWITCHER ON)
+    message(STATUS "Native switcher: built, with ONNX Runtime's headers of ${ONNXRuntime_VERSION}")
+  elseif(HWNAS_SWITCHER STREQUAL "AUTO")
+    message(STATUS "Native switcher: not built, as there is no ${missing}; ${hint}")
+  else()
+    message(FATAL_ERROR "Native switcher: there is no ${missing}; ${hint}")
+  endif()
+elseif(HWNAS_BUILD_TESTS)
+  message(FATAL_ERROR "HWNAS_BUILD_TESTS needs HWNAS_SWITCHER=ON")
+else()
+  message(STATUS "Native switcher: not built, as HWNAS_SWITCHER is OFF")
+endif()
