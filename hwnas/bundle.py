@@ -60,9 +60,10 @@ class Bundle:
         manifest: what it says.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, verify: bool = False) -> None:
         self.path = path
         self.manifest = manifest
+        self._verify = verify
 
     @classmethod
     def open(
@@ -87,7 +88,7 @@ class Bundle:
         """
         root = Path(path)
         manifest = _read_manifest(root)
-        bundle = cls(root, manifest)
+        bundle = cls(root, manifest, verify=verify)
         if form is not None and manifest.form != form:
             fix = {
                 "space": "give the folder that 'hwnas compile' wrote",
@@ -112,6 +113,9 @@ class Bundle:
             return
         if not manifest.subnets or not manifest.outputs:
             raise BundleError(f"{self.path} holds no subnet, or one without outputs", _AGAIN)
+        for unit, segment in manifest.segments.items():
+            if not segment.outputs:
+                raise BundleError(f"{self.path}: segment {unit!r} gives nothing", _AGAIN)
         for name, entry in manifest.subnets.items():
             types = check(entry.program, manifest.segments, manifest.inputs)
             given = [(public, types[value]) for public, value in entry.program.outputs.items()]
@@ -150,8 +154,16 @@ class Bundle:
         return {**self.manifest.blocks, **self.manifest.segments}
 
     def model(self, unit: str) -> bytes:
-        """Serialised ONNX of a block or segment; its weights are external, in :attr:`path`."""
-        return self.file(self.graphs[unit].file).read_bytes()
+        """Serialised ONNX of a block or segment; its weights are external, in :attr:`path`.
+
+        The very bytes that are returned are held to the hash, whatever was there at opening.
+        """
+        graph = self.graphs[unit]
+        path = self.file(graph.file)
+        data = path.read_bytes()
+        if self._verify and hashlib.sha256(data).hexdigest() != graph.sha256:
+            raise _altered(path)
+        return data
 
     def kinds(self) -> dict[str, str]:
         """Each kind with the first block of that kind, in the order of the space."""
@@ -237,7 +249,11 @@ def _check_file(path: Path, size: int, sha256: str, verify: bool) -> None:
     if found != size:
         raise BundleError(f"{path} has {found} bytes, the manifest says {size}", _AGAIN)
     if verify and sha256_file(path) != sha256:
-        raise BundleError(f"{path} was altered: its SHA-256 is not the manifest's", _AGAIN)
+        raise _altered(path)
+
+
+def _altered(path: Path) -> BundleError:
+    return BundleError(f"{path} was altered: its SHA-256 is not the manifest's", _AGAIN)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ Count = Annotated[int, Field(ge=0, lt=2**62)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.=/-]{1,400}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=][A-Za-z0-9_.=-]{0,200}$")]
 """Names are printed and become file names: nothing that leaves a folder or drives a terminal."""
+Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.=/-]{1,400}$")]
+"""Of a file, relative to the bundle; a marker of a runtime's own cannot be one."""
 
 
 class WeightRange(Frozen):
@@ -63,7 +65,7 @@ class Graph(Frozen):
         weights: what it uses of the weights file.
     """
 
-    file: str
+    file: Path
     sha256: str
     bytes: Count
     kind: str
@@ -92,7 +94,7 @@ class Segment(Graph):
 class WeightsFile(Frozen):
     """The one weights file."""
 
-    file: str
+    file: Path
     sha256: str
     bytes: Count
 

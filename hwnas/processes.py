@@ -22,13 +22,18 @@ def die_with_parent() -> None:
 
 
 def interrupt_on_term() -> None:
-    """Let SIGTERM unwind like Ctrl-C, so that nothing half-written and no child stays behind."""
+    """Let SIGTERM and SIGHUP unwind like Ctrl-C: nothing half-written and no child stays behind.
+
+    A SIGHUP that is ignored already, as under nohup, stays ignored.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, interrupt)
 
 
 @contextmanager

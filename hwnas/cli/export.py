@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -119,15 +119,25 @@ def command(
             "--also names what the segments of a finalised bundle cover",
             "use --to bundle --finalise with it",
         )
-    source = Bundle.open(bundle, None if finalise or form == "onnx-switch" else "space")
-    wanted = with_norms(wanted_subnets(source, plan, names), norms, norm)
-    further = further_subnets(source, wanted, also)
+    source = Bundle.open(bundle)
+    if source.manifest.form == "subnets" and not finalise and form != "onnx-switch":
+        raise UsageError(
+            f"{bundle} is a portable bundle: it can be finalised, or become one ONNX model",
+            "add --finalise, use --to onnx-switch, or give the bundle that 'hwnas compile' wrote",
+        )
+    wanted = with_norms(source, wanted_subnets(source, plan, names), norms, norm)
+    further, optional = further_subnets(source, wanted, also)
     torch = torch_reference(source, wanted, supernet) if against == "torch" else None
     records: list[Verification] = []
 
     def accept(folder: Path) -> None:
-        if against:
-            records.extend(verified(source, wanted, form, folder, torch))
+        if not against:
+            return
+        named: Collection[str] = ()
+        if form == "bundle":
+            named = Bundle.open(folder, "subnets", verify=False).manifest.subnets
+        shipped = [*wanted, *(item for item in further if item.subnet.name in named)]
+        records.extend(verified(source, shipped, form, folder, torch))
 
     costs: list[SwitchCost] = []
     if form == "onnx-switch":
@@ -135,10 +145,16 @@ def command(
         costs = switch_cost(source, wanted, path)
     elif finalise:
         exported = export_finalised(
-            source, wanted, path, accept, further=further, require="all" not in also
+            source, wanted, path, accept, further=further, optional=optional
         )
         covered = [item for item in further if item.subnet.name in exported.manifest.subnets]
         wanted = [*wanted, *covered]
+        left = len(further) - len(covered)
+        link = exported.manifest.provenance.get("link", {})
+        for weight, why in link.get("whole_widths", {}).items():
+            click.echo(f"note: each width keeps its own copy of {weight}: {why}", err=True)
+        if left:
+            click.echo(f"note: {left} of {len(further)} further subnets are not covered", err=True)
     elif form == "bundle":
         export_bundle(source, wanted, path, accept)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hwnas import plugins
@@ -31,7 +32,8 @@ def torch_reference(source: Bundle, wanted: Sequence[Wanted], supernet: str | No
     """
     if source.manifest.form != "space" or any(item.norms is not None for item in wanted):
         raise UsageError(
-            "torch can be compared with what 'hwnas compile' wrote, and with its own statistics",
+            "torch knows the bundle that 'hwnas compile' wrote and its own batch-norm statistics "
+            "only",
             "compare with ONNX alone: --verify onnx",
         )
     recorded = source.manifest.provenance.get("supernet")
@@ -60,7 +62,7 @@ def verified(
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         other = Path(folder) / "other"
         if form != "onnx":
-            export_onnx(source, wanted, other)
+            export_onnx(source, [_folded(item) for item in wanted], other)
             runner = switch_runner if form == "onnx-switch" else bundle_runner
             artifact, reference = runner(path), ("onnx", onnx_runner(other))
         else:
@@ -71,3 +73,8 @@ def verified(
         if torch is not None:
             references["torch"] = torch
         return verify(subnets, source.manifest.inputs, (form, artifact), references)
+
+
+def _folded(item: Wanted) -> Wanted:
+    """With its statistics in the batch norms themselves, so that nothing rewrites them."""
+    return item if item.norms is None else replace(item, norms=replace(item.norms, mode="folded"))

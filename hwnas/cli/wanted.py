@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from hwnas.bundle import Bundle
@@ -64,15 +63,22 @@ def _planned(source: Bundle, plan: Path) -> list[Wanted]:
     return found
 
 
-def further_subnets(source: Bundle, wanted: Sequence[Wanted], names: Sequence[str]) -> list[Wanted]:
-    """Subnets to name where the segments cover them; ``all`` is the rest of the space."""
+def further_subnets(
+    source: Bundle, wanted: Sequence[Wanted], names: Sequence[str]
+) -> tuple[list[Wanted], set[str]]:
+    """Subnets to name where the segments cover them; ``all`` is the rest of the space.
+
+    Returns:
+        The subnets, and the names of those that nobody asked for by name.
+    """
     if source.manifest.form == "subnets" and names:
         raise UsageError(
             "a portable bundle holds the blocks of its own subnets only",
             "give the bundle that 'hwnas compile' wrote to name further ones with --also",
         )
     space = source.manifest.space
-    found: Iterable[Subnet] = [space.find(name) for name in names if name != "all"]
+    named = {subnet.name: subnet for subnet in (space.find(n) for n in names if n != "all")}
+    found = dict(named)
     if "all" in names:
         number = space.count()
         if number > _MOST:
@@ -80,23 +86,32 @@ def further_subnets(source: Bundle, wanted: Sequence[Wanted], names: Sequence[st
                 f"the space has {number:,} subnets; --also all tries {_MOST:,} at most",
                 "name those that you want with --also NAME",
             )
-        found = islice(space.subnets(), _MOST)
+        found |= {subnet.name: subnet for subnet in space.subnets()}
     have = {item.subnet.name for item in wanted}
-    unique = {subnet.name: subnet for subnet in found}
-    return [Wanted(subnet) for name, subnet in unique.items() if name not in have]
+    further = [Wanted(subnet) for name, subnet in found.items() if name not in have]
+    return further, set(found) - set(named)
 
 
-def with_norms(wanted: Sequence[Wanted], file: Path | None, mode: NormMode | None) -> list[Wanted]:
+def with_norms(
+    source: Bundle, wanted: Sequence[Wanted], file: Path | None, mode: NormMode | None
+) -> list[Wanted]:
     """Give each subnet the statistics that ``file`` has for it.
 
     Args:
+        source: that the subnets are of.
         wanted: what ships; a plan may have set how each is linked.
         file: see :func:`hwnas.link.norms.read_norms`.
         mode: for all of them, whatever the plan says.
 
     Raises:
-        UsageError: the file is for a subnet that does not ship, or there is none.
+        UsageError: the file is for a subnet that does not ship, or there is none; ``source`` is
+            no space.
     """
+    if file is not None and source.manifest.form != "space":
+        raise UsageError(
+            "the blocks of a portable bundle cannot take statistics of a subnet's own",
+            "give the bundle that 'hwnas compile' wrote",
+        )
     if file is None:
         if mode is not None:
             raise UsageError("--norm says how to link statistics", "give them with --norms FILE")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -60,7 +62,8 @@ def export_bundle(
             unit: _segment(writer, unit, model, ranges[unit], linked.blocks[unit])
             for unit, model in linked.segments.items()
         }
-        _finish(writer, bundle, wanted, segments, linked.programs, None)
+        _finish(writer, bundle, wanted, segments, linked.programs)
+        Bundle.open(writer.folder, "subnets", verify=False)
         if accept is not None:
             accept(writer.folder)
     return Bundle.open(path, "subnets", verify=False)
@@ -73,7 +76,7 @@ def export_finalised(
     accept: Callable[[Path], None] | None = None,
     *,
     further: Sequence[Wanted] = (),
-    require: bool = True,
+    optional: Collection[str] = (),
 ) -> Bundle:
     """Write ``wanted`` as one switchable bundle finalised for this CPU and runtime version.
 
@@ -83,13 +86,13 @@ def export_finalised(
         path: as in :func:`export_bundle`.
         accept: as in :func:`export_bundle`.
         further: subnets to name as well, where the segments of ``wanted`` cover them.
-        require: raise if a further subnet is not covered, instead of leaving it out.
+        optional: names of further subnets that are left out if they are not covered.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        UsageError: ``bundle`` is finalised already, or a required further subnet is not covered.
+        UsageError: ``bundle`` is finalised already, or a further subnet is not covered.
         HwnasError: the runtime refuses a graph, or the disk is full.
     """
     path = Path(path)
@@ -101,7 +104,9 @@ def export_finalised(
             {item.subnet.name: _program(bundle, item) for item in further},
             {item.subnet.name: item.norms for item in wanted if item.norms is not None},
         ) as linked:
-            for name, why in linked.uncovered.items() if require else ():
+            for name, why in linked.uncovered.items():
+                if name in optional:
+                    continue
                 raise UsageError(
                     f"the segments of {len(wanted)} subnets do not cover {name!r}: {why}",
                     f"export it with the others: --subnet {name}",
@@ -109,7 +114,13 @@ def export_finalised(
             segments = _write_finalised(writer, linked)
             named = [i for i in (*wanted, *further) if i.subnet.name in linked.programs]
             record = here(ort.__version__, dict(OPTIONS))
-            _finish(writer, bundle, named, segments, linked.programs, record)
+            notes = {
+                "rings": {weight: list(rows) for weight, rows in linked.rings.items()},
+                "whole_widths": linked.whole_widths,
+                "norms": {i.subnet.name: i.norms.mode for i in wanted if i.norms is not None},
+            }
+            _finish(writer, bundle, named, segments, linked.programs, record, notes)
+        Bundle.open(writer.folder, "subnets", verify=False)
         if accept is not None:
             accept(writer.folder)
     return Bundle.open(path, "subnets", verify=False)
@@ -162,7 +173,8 @@ def _finish(
     wanted: Sequence[Wanted],
     segments: Mapping[str, Segment],
     programs: Mapping[str, Program],
-    finalised: Finalised | None,
+    finalised: Finalised | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the manifest over the segments and weights that have been written."""
     source = bundle.manifest
@@ -170,14 +182,12 @@ def _finish(
         item.subnet.name: SubnetEntry(
             choices=item.subnet.choices,
             program=programs[item.subnet.name],
-            kind=bundle.subnet_kind(item.subnet)
-            if source.form == "space"
-            else bundle.entry(item.subnet.name).kind,
+            kind=_kind(bundle, item),
             weight_bytes=bytes_used(
                 [segments[call.unit] for call in programs[item.subnet.name].calls]
             ),
             quality=item.quality,
-            cost=item.cost,
+            cost=item.cost if item.norms is None else {},  # it was measured without them
         )
         for item in wanted
     }
@@ -192,6 +202,17 @@ def _finish(
             finalised=finalised,
             segments=dict(segments),
             subnets=subnets,
-            provenance=source.provenance,
+            provenance={**source.provenance, "link": dict(notes)} if notes else source.provenance,
         )
     )
+
+
+def _kind(bundle: Bundle, item: Wanted) -> str:
+    """The key of whole-subnet measurements; scale and shift of its own make it another graph."""
+    if bundle.manifest.form == "space":
+        kind = bundle.subnet_kind(item.subnet)
+    else:
+        kind = bundle.entry(item.subnet.name).kind
+    if item.norms is None or item.norms.mode == "folded":
+        return kind
+    return hashlib.sha256(f"{kind} {item.norms.mode} norms".encode()).hexdigest()[:32]

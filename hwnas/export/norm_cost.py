@@ -13,7 +13,7 @@ from hwnas.bundle import Bundle
 from hwnas.export.request import Wanted
 from hwnas.graphs import external_tensors
 from hwnas.link import whole
-from hwnas.link.norms import NormMode
+from hwnas.link.norms import OWN_SCALE, NormMode
 from hwnas.profile.interleave import Ratio, interleave, pinned, ratio
 from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.session import open_model
@@ -69,7 +69,7 @@ def _folded_bytes(bundle: Bundle, item: Wanted) -> int:
     """Weights of the convolutions that a batch norm with statistics of its own follows."""
     assert item.norms is not None
     graph = whole(bundle, item.subnet, replace(item.norms, mode="shared")).graph
-    own = {tensor.name for tensor in graph.initializer if tensor.name.endswith(".scale")}
+    own = {tensor.name for tensor in graph.initializer if tensor.name.endswith(OWN_SCALE)}
     scaled = {node.input[0] for node in graph.node if own & set(node.input[1:2])}
     sizes = {tensor.name: tensor for tensor in external_tensors(graph)}
     total = 0

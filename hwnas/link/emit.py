@@ -10,6 +10,7 @@ import onnx
 from onnx import ModelProto
 
 from hwnas.bundle import WEIGHTS
+from hwnas.errors import HwnasError
 from hwnas.graphs import point_to
 from hwnas.link.clusters import Cluster, order
 from hwnas.link.keys import KeyedGraph, KeyedNode, Source
@@ -136,6 +137,9 @@ def emit(
         opsets: the same for all segments, so that they can be merged again.
         ir_version: of the finished graphs.
 
+    Raises:
+        HwnasError: the subnets give an input of the segment different types.
+
     Returns:
         The graph, whose large initialisers point nowhere yet, and the content of each of those.
     """
@@ -144,6 +148,13 @@ def emit(
     graph.name = name
     local = {source: f"out{i}" for i, source in enumerate(cluster.outputs)}
     for i, port in enumerate(cluster.ports):
+        odd = next((s for s in port if not types[s].fits(types[port[0]])), None)
+        if odd is not None:
+            raise HwnasError(
+                f"segment {name!r} would take {types[port[0]]} in one subnet and {types[odd]} in "
+                "another",
+                "export them as two bundles",
+            )
         graph.input.append(_declare(f"in{i}", types[port[0]]))
     for i, source in enumerate(cluster.outputs):
         graph.output.append(_declare(f"out{i}", types[source]))

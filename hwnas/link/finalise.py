@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -29,7 +30,7 @@ from hwnas.link.keys import KeyedGraph, Source, key_nodes
 from hwnas.link.load import load_graphs
 from hwnas.link.merge import merge
 from hwnas.link.norms import OwnNorms, apply_norms
-from hwnas.link.optimise import Finished, Level, optimise
+from hwnas.link.optimise import Level, optimise
 from hwnas.link.pool import Pool, Pooled
 from hwnas.link.rings import split_rings
 from hwnas.manifest import WeightRange
@@ -132,18 +133,15 @@ class _Linker:
         )
         whole = {name: rings.models[name] for name in programs}
         graphs = {}
-        finished: dict[str, ModelProto] = {}
+        finished = {}
         for name, model in whole.items():
-            with self._finished(name, model) as done:
-                graphs[name] = self._keyed(programs[name], model, done)
-                finished[name] = done.model
+            graphs[name], finished[name] = self._keyed(name, programs[name], model)
         clusters = find_clusters(graphs)
         hops = [source for cluster in clusters for source in cluster.outputs]
         types: dict[Source, TensorSpec] = {}
-        for name, model in whole.items():
-            with self._finished(name, model) as done:
-                found = read_types(done, graphs[name], hops, self._bundle.manifest.inputs)
-                merge_types(types, found)
+        for name, graph in graphs.items():
+            inputs = self._bundle.manifest.inputs
+            merge_types(types, read_types(finished[name], graph, self._pool, hops, inputs))
         first = next(iter(finished.values()))
         segments = Segments.named(clusters)
         domains = {n.node.domain for c in clusters for n in c.nodes} | {""}
@@ -157,9 +155,7 @@ class _Linker:
         linked = {name: segments.program(name, graph) for name, graph in graphs.items()}
         uncovered = {}
         for name, program in further.items():
-            model = rings.models[name]
-            with self._finished(name, model) as done:
-                graph = self._keyed(program, model, done)
+            graph, _ = self._keyed(name, program, rings.models[name])
             try:
                 linked[name] = covered(segments, graph)
             except ValueError as error:
@@ -179,7 +175,8 @@ class _Linker:
         value = {name: name for name in program.inputs}
         calls = []
         for call in program.calls:
-            written = [f"{call.unit}/{i}" for i in range(len(call.outputs))]
+            unit = self._last_block(call.unit)
+            written = [f"{unit}/{i}" for i in range(len(call.outputs))]
             value.update(zip(call.outputs, written, strict=True))
             reads = tuple(value[v] for v in call.inputs)
             calls.append(Call(unit=call.unit, inputs=reads, outputs=tuple(written)))
@@ -198,25 +195,33 @@ class _Linker:
         named = self._bundle.manifest.form == "subnets"
         return merge(own.calls, models, inputs, outputs, types, name, named=named)
 
-    @contextmanager
-    def _finished(self, name: str, model: ModelProto) -> Iterator[Finished]:
-        """One subnet's finished graph; its weights take up disk while they are looked at."""
+    def _last_block(self, unit: str) -> str:
+        """What the values that a unit writes are named after: the same from either form."""
+        segment = self._bundle.manifest.segments.get(unit)
+        return segment.blocks[-1] if segment is not None and segment.blocks else unit
+
+    def _keyed(
+        self, name: str, program: Program, model: ModelProto
+    ) -> tuple[KeyedGraph, ModelProto]:
+        """One subnet's finished graph; its weights go to the pool, and nowhere else."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            yield optimise(model, self._bundle.path, Path(folder), name, self._level)
-
-    def _keyed(self, program: Program, model: ModelProto, done: Finished) -> KeyedGraph:
-        before = _names(model)
-        graph = key_nodes(done, before.__contains__, self._pool, INLINE)
+            done = optimise(model, self._bundle.path, Path(folder), name, self._level)
+            graph = key_nodes(done, _shapes(model), self._pool, INLINE)
         # In the order in which the network names its outputs, by their public names.
-        sources = list(graph.outputs.values())
-        outputs = dict(zip(program.outputs, sources, strict=True))
-        return KeyedGraph(graph.inputs, graph.nodes, outputs)
+        outputs = dict(zip(program.outputs, graph.outputs.values(), strict=True))
+        return KeyedGraph(graph.inputs, graph.nodes, outputs), done.model
 
 
-def _names(model: ModelProto) -> set[str]:
-    graph = model.graph
-    found = {name for node in graph.node for name in node.output if name}
-    return found | {tensor.name for tensor in graph.initializer}
+def _shapes(model: ModelProto) -> dict[str, str]:
+    """Every value of a graph, with its shape as far as ONNX can infer it."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    names = [name for node in graph.node for name in node.output if name]
+    found = dict.fromkeys([*names, *(tensor.name for tensor in graph.initializer)], "")
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.name in found:
+            found[value.name] = ",".join(str(dim.dim_value) for dim in dims)
+    return found
 
 
 def _ranges(

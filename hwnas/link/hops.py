@@ -11,8 +11,9 @@ import onnx
 from onnx import ModelProto
 
 from hwnas.errors import HwnasError
+from hwnas.graphs import point_to
 from hwnas.link.keys import KeyedGraph, Source
-from hwnas.link.optimise import Finished
+from hwnas.link.pool import Pool, Pooled
 from hwnas.program import TensorSpec
 from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.ort import onnxruntime as ort
@@ -21,16 +22,26 @@ __all__ = ["merge_types", "read_types"]
 
 
 def read_types(
-    finished: Finished,
+    finished: ModelProto,
     graph: KeyedGraph,
+    pool: Pool,
     wanted: Iterable[Source],
     inputs: tuple[TensorSpec, ...],
 ) -> dict[Source, TensorSpec]:
-    """Types of those of ``wanted`` that this subnet computes, and of its inputs."""
+    """Types of those of ``wanted`` that this subnet computes, and of its inputs.
+
+    Args:
+        finished: the subnet's finished graph; its weights are read from ``pool``.
+        graph: the same, keyed.
+        pool: that ``graph`` was keyed with.
+        wanted: results of nodes, of this subnet and of others.
+        inputs: the network's inputs.
+    """
     names = {(node.key, i): name for node in graph.nodes for i, name in enumerate(node.node.output)}
     asked = {source: names[source] for source in wanted if names.get(source)}
     model = ModelProto()
-    model.CopyFrom(finished.model)
+    model.CopyFrom(finished)
+    _read_from(pool, graph, model)
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked.values())
     options = ort.SessionOptions()
@@ -39,7 +50,7 @@ def read_types(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     for key, value in (
         ("session.disable_prepacking", "1"),
-        ("session.model_external_initializers_file_folder_path", str(finished.folder.resolve())),
+        ("session.model_external_initializers_file_folder_path", str(pool.file.parent.resolve())),
     ):
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(
@@ -50,6 +61,18 @@ def read_types(
     for source, array in zip(asked, results, strict=True):
         types[source] = TensorSpec(name="hop", dtype=array.dtype.name, shape=array.shape)
     return types
+
+
+def _read_from(pool: Pool, graph: KeyedGraph, model: ModelProto) -> None:
+    weights = {name: weight for node in graph.nodes for name, weight in node.weights.items()}
+    for tensor in model.graph.initializer:
+        weight = weights[tensor.name]
+        if isinstance(weight, Pooled):
+            point_to(tensor, pool.file.name, pool.offset(weight), weight.bytes)
+        else:
+            name = tensor.name
+            tensor.CopyFrom(weight)
+            tensor.name = name
 
 
 def merge_types(into: dict[Source, TensorSpec], found: Mapping[Source, TensorSpec]) -> None:

@@ -1,16 +1,16 @@
 """Hash-consing: which nodes of the subnets' finished graphs are one and the same.
 
-A node is known by its operator, its attributes, the content of its weights and the name of the
-value that it computes, which is the name of a value of its block. Where the optimiser has made
-the value up, the nodes that it reads from stand in. What a node reads is left out on purpose: the
-head is one node whichever layer comes before it.
+A node is known by its operator, its attributes, the content of its weights, the shapes of its
+values and the name of the value that it computes, which is the name of a value of its block. Where
+the optimiser has made the value up, the nodes that it reads from stand in. What a node reads is
+left out on purpose: the head is one node whichever layer comes before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
@@ -62,18 +62,17 @@ class KeyedGraph:
     outputs: dict[str, Source]
 
 
-def key_nodes(
-    finished: Finished, known: Callable[[str], bool], pool: Pool, inline: int
-) -> KeyedGraph:
+def key_nodes(finished: Finished, shapes: Mapping[str, str], pool: Pool, inline: int) -> KeyedGraph:
     """Key the nodes of one finished graph, and keep its weights in ``pool``.
 
     Args:
         finished: see :func:`hwnas.link.optimise.optimise`.
-        known: whether a name is one of a value before optimisation.
+        shapes: every value before optimisation, with its shape if that is known, or "".
         pool: takes every initialiser larger than ``inline`` bytes.
         inline: smaller ones stay in the graph.
     """
     graph = finished.model.graph
+    known = shapes.__contains__
     sources: dict[str, Source] = {value.name: (value.name, -1) for value in graph.input}
     readers = {
         name: node for node in reversed(graph.node) for name in (*node.input, *captured(node))
@@ -102,6 +101,8 @@ def key_nodes(
         own = {name: weights[name] for name in names if name in weights}
         label = _label(node, known)
         identity = label or " ".join(f"{key}:{i}" for key, i in reads.values())
+        # Widths that are not cut give other shapes to values of one name.
+        identity += "".join(f" {shapes.get(name, '')}" for name in (*node.input, *node.output))
         key = _digest(node, identity, digests)
         seen[key] += 1
         key = f"{key}.{seen[key]}"

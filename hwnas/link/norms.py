@@ -5,8 +5,9 @@ Subnets of one supernet see other activations, so that batch-norm statistics are
 convolution before it; with statistics of its own a subnet would then have convolutions of its own.
 There are two ways out, and the plan chooses one for each subnet:
 
-* ``shared``: the batch norm becomes a 1x1 depthwise convolution that holds scale and shift. The
-  convolution before it stays one for all subnets; each run pays one more pass over its result.
+* ``shared``: the batch norm becomes a depthwise convolution of one element, which holds scale and
+  shift. The convolution before it stays one for all subnets; each run pays one more pass over its
+  result.
 * ``folded``: the batch norm stays for the optimiser to fold. As fast as an export of the subnet
   alone, but the convolutions that it is folded into are stored once more.
 """
@@ -29,7 +30,10 @@ from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import InputError
 from hwnas.graphs import external_range
 
-__all__ = ["NormMode", "Norms", "OwnNorms", "apply_norms", "read_norms"]
+__all__ = ["OWN_SCALE", "NormMode", "Norms", "OwnNorms", "apply_norms", "read_norms"]
+
+OWN_SCALE = ".own_scale"
+"""How the name of a scale that was kept apart ends."""
 
 NormMode = Literal["shared", "folded"]
 Norms = Mapping[str, NDArray[Any]]
@@ -115,13 +119,15 @@ def _replace(
     changed = ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
-    convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+    convolved = {n.output[0]: n.input[1] for n in graph.node if n.op_type == "Conv"}
     values = {tensor.name: _values(bundle, tensor) for tensor in graph.initializer}
+    variances = {n.input[4] for n in graph.node if n.op_type == "BatchNormalization"}
     for name, array in own.items():
-        if array.shape != values[name].shape or not np.isfinite(array).all():
+        fits = array.shape == values[name].shape and np.isfinite(array).all()
+        if not fits or (name in variances and (array < 0).any()):
             raise InputError(
-                f"{what}/{name} is {array.dtype}{list(array.shape)}, or not finite; the block has "
-                f"{values[name].dtype}{list(values[name].shape)}",
+                f"{what}/{name} is {array.dtype}{list(array.shape)}, not finite, or a negative "
+                f"variance; the block has {values[name].dtype}{list(values[name].shape)}",
                 "give finite numbers of that shape",
             )
         values[name] = array.astype(values[name].dtype)
@@ -131,12 +137,13 @@ def _replace(
         statistics = [values[name] for name in node.input[1:5]]
         label = node.name or f"norm{index}"
         if mode == "shared" and node.input[0] in convolved:
-            names = [f"{label}.scale", f"{label}.shift"]
+            names = [f"{label}{OWN_SCALE}", f"{label}.own_shift"]
             scale, shift = _affine(_epsilon(node), *statistics)
             _to_depthwise(node, names, channels=len(scale))
-            arrays = [scale.reshape(-1, 1, 1, 1), shift]
+            spatial = values[convolved[node.input[0]]].ndim - 2
+            arrays = [scale.reshape(-1, 1, *[1] * spatial), shift]
         else:
-            names = [f"{label}.{part}" for part in ("scale", "bias", "mean", "var")]
+            names = [f"{label}.own_{part}" for part in ("weight", "bias", "mean", "var")]
             node.input[1:5] = names
             arrays = statistics
         for name, array in zip(names, arrays, strict=True):

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from hwnas.errors import HwnasError
 from hwnas.graphs import external_range
+from hwnas.link.rename import captured, rename_node
 from hwnas.runtime.ort import onnxruntime as ort
 
 __all__ = ["OPTIONS", "Finished", "Level", "optimise"]
@@ -90,4 +92,38 @@ def optimise(
             f"ONNX Runtime {ort.__version__} cannot finalise {what}: {error}",
             "export the portable bundle instead (without --finalise), or free some disk space",
         ) from error
+    _compute_outputs(finished.graph)
+    _drop_unread(finished.graph)
     return Finished(finished, folder)
+
+
+def _compute_outputs(graph: GraphProto) -> None:
+    """Let a node compute each output: one that depends on no input is left a constant."""
+    computed = {name for node in graph.node for name in node.output}
+    for output in graph.output:
+        if output.name in computed:
+            continue
+        names = {output.name: f"{output.name}.constant"}
+        for tensor in graph.initializer:
+            tensor.name = names.get(tensor.name, tensor.name)
+        for node in graph.node:
+            rename_node(node, partial(_renamed, names))
+        graph.node.append(helper.make_node("Identity", list(names.values()), list(names)))
+
+
+def _renamed(names: Mapping[str, str], name: str) -> str:
+    return names.get(name, name)
+
+
+def _drop_unread(graph: GraphProto) -> None:
+    """Leave out what no output needs; the runtime leaves some of it behind."""
+    wanted = {value.name for value in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+            wanted.update((*node.input, *captured(node)))
+    tensors = [TensorProto.FromString(t.SerializeToString()) for t in graph.initializer]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(tensor for tensor in tensors if tensor.name in wanted)

@@ -57,6 +57,10 @@ class Pool:
             self._end += data.nbytes
         return found
 
+    def offset(self, tensor: Pooled) -> int:
+        """Where ``tensor`` begins in the scratch file, in bytes."""
+        return self._where[tensor]
+
     def array(self, tensor: Pooled) -> NDArray[Any]:
         """The values of ``tensor``, as a read-only mapping."""
         if not tensor.bytes:

@@ -53,9 +53,10 @@ def split_rings(
 ) -> Rings:
     """Cut what is elastic between ``models`` into rings.
 
-    Weights are elastic if they start at one byte of the weights file and differ in their number
-    of rows. What depends on no width is computed as before; its values lose the choice in their
-    names (``slot/choice/value`` becomes ``slot/value``), so that it is equal in all subnets.
+    A weight is elastic if in several subnets it has one name, starts at one byte of the weights
+    file, and differs in its number of rows. What depends on no width is computed as before; its
+    values lose the choice in their names (``slot/choice/value`` becomes ``slot/value``), so that it
+    is equal in all subnets.
 
     Args:
         models: subnet to its whole graph, as :func:`hwnas.link.whole` makes it; not changed.
@@ -63,11 +64,11 @@ def split_rings(
         further: more subnets, cut at the widths of ``models`` and not at their own, so that they
             can be made of the same rings; what has another width stays in one piece.
     """
-    rows = _rows(models)
+    everything = {**models, **(further or {})}
+    renamed = {name: without_choices(model, slots) for name, model in everything.items()}
+    rows = _rows({name: renamed[name] for name in models})
     if all(len(found) == 1 for found in rows.values()):
-        return Rings({**models, **(further or {})}, {}, {})
-    models = {**models, **(further or {})}
-    renamed = {name: without_choices(model, slots) for name, model in models.items()}
+        return Rings(everything, {}, {})
     hints: dict[str, int] = {}
     views = {name: View(model, _elastic(model, rows), hints) for name, model in renamed.items()}
     for name, view in views.items():  # all are seen once for the hints that they give each other
@@ -81,17 +82,18 @@ def split_rings(
         left |= alone
         unroll(renamed[name], regions, view)
     if not cut:
-        return Rings(dict(models), {}, left)
+        return Rings(everything, {}, left)
     return Rings(renamed, cut, left)
 
 
-_Start = tuple[str, int, int, tuple[int, ...]]
-"""File, first byte, dtype and shape of a row: equal for prefixes of one tensor."""
+_Start = tuple[str, str, int, int, tuple[int, ...]]
+"""Name, file, first byte, dtype and shape of a row: equal for prefixes of one tensor."""
 
 
 def _start(tensor: TensorProto) -> _Start:
     offset, _ = external_range(tensor)
-    return external_location(tensor), offset, tensor.data_type, tuple(tensor.dims[1:])
+    row = tuple(tensor.dims[1:])
+    return tensor.name, external_location(tensor), offset, tensor.data_type, row
 
 
 def _rows(models: Mapping[str, ModelProto]) -> dict[_Start, set[int]]:

@@ -84,7 +84,7 @@ def _copies(
         copy.CopyFrom(node)
         for i, name in enumerate(node.input):
             if i in step.cut:
-                copy.input[i] = _part(name, step.cut[i], region, ring, view, made)
+                copy.input[i] = _part(name, step.cut[i], ring, view, made)
             elif name in view.axes:
                 copy.input[i] = _ringed(name, region, ring)
         copy.output[:] = [_ringed(name, region, ring) if name else "" for name in node.output]
@@ -129,16 +129,15 @@ def _set(node: NodeProto, name: str, value: float) -> None:
     node.attribute.extend([*kept, helper.make_attribute(name, value)])
 
 
-def _part(
-    name: str, axis: Axis, region: Region, ring: int, view: View, made: dict[str, TensorProto]
-) -> str:
+def _part(name: str, axis: Axis, ring: int, view: View, made: dict[str, TensorProto]) -> str:
     """The constant that holds a ring's part of ``name``; it is made once."""
-    part = _ringed(name, region, ring) + (f"/axis{axis.at}" if axis.at else "")
+    low, high = axis.span(ring)
+    # Named after what it holds: regions that share a constant may cut it elsewhere.
+    part = f"{name}/ring{low}-{high}" + (f"/axis{axis.at}" if axis.at else "")
     if part in made:
         return part
     whole = view.constant(name)
     assert whole is not None
-    low, high = axis.span(ring)
     if whole.data_location == TensorProto.EXTERNAL:
         offset, length = external_range(whole)
         row = length // axis.size

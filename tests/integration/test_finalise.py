@@ -134,7 +134,7 @@ def test_further_subnets_are_named_where_they_are_covered(tmp_path: Path) -> Non
         export_finalised(source, shallow, tmp_path / "no", further=wanted(source, "d2"))
     assert not (tmp_path / "no").exists()
     found = export_finalised(
-        source, shallow, tmp_path / "some", further=wanted(source, "d2"), require=False
+        source, shallow, tmp_path / "some", further=wanted(source, "d2"), optional={"d2"}
     )
     assert list(found.manifest.subnets) == ["d1", "d3"]
     assert before == (tmp_path / "out" / "weights.safetensors").read_bytes()

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -288,3 +289,38 @@ def test_whole_subnets_of_a_space(tmp_path: Path, equal: bool) -> None:
         )
     known = keys(found.models[space.largest().name])
     assert all(not keys(model) - known for model in found.models.values())
+
+
+def test_regions_that_share_a_constant_cut_it_each_in_its_own_way(tmp_path: Path) -> None:
+    net = Net(tmp_path)
+
+    def layer(slot: str, choice: str, x: str, y: str, rows: int, full: int, size: int) -> Any:
+        at, heads = f"{slot}/{choice}", rows // size
+        nodes = [
+            node("Gemm", f"{x} {at}/up", f"{at}/h", transB=1),
+            node("Reshape", f"{at}/h {at}/split", f"{at}/heads"),
+            node("Mul", f"{at}/heads a/{choice}/slopes{heads}", f"{at}/scaled"),
+            node("Reshape", f"{at}/scaled {at}/join", f"{at}/joined"),
+            node("Gemm", f"{at}/joined {at}/down", y),
+        ]
+        weights = [
+            net.weight(f"{at}/up", (full, DIM), rows),
+            net.weight(f"{at}/down", (full, DIM), rows),
+            ints(f"{at}/split", TOKENS, heads, size),
+            ints(f"{at}/join", TOKENS, rows),
+        ]
+        return nodes, weights, heads
+
+    models = {}
+    for choice, first, second in (("s", 8, 8), ("l", 32, 16)):
+        middle = f"a/{choice}/y"
+        nodes, weights, heads = layer("a", choice, "x", middle, first, 32, 8)
+        more, others, others_heads = layer("b", choice, middle, "y", second, 16, 4)
+        slopes = [
+            net.weight(f"a/{choice}/slopes{n}", (4, 1), n) for n in sorted({heads, others_heads})
+        ]
+        models[choice] = net.model(nodes + more, [*weights, *others, *slopes])
+    found = split_rings(models, ["a", "b"])
+    assert len(found.cut) == 2
+    for name, model in models.items():
+        np.testing.assert_allclose(net.run(found.models[name]), net.run(model), 1e-5, 1e-6)
