@@ -294,6 +294,10 @@ class BundleWriter:
         return WeightsFile(file=WEIGHTS, sha256=sha256_file(path), bytes=path.stat().st_size)
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest: the same manifest gives the same bytes."""
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1)
+        """Write the manifest: the same manifest gives the same bytes.
+
+        Without spaces: in a small network's bundle they would be a part that shows. 'hwnas
+        inspect' is for reading.
+        """
+        text = json.dumps(manifest.model_dump(mode="json"), separators=(",", ":"))
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -37,17 +37,20 @@ class Clients {
 
  private:
   void serve(int socket) {
+    const int second = ::dup(socket);
     std::FILE* in = ::fdopen(socket, "r");
-    std::FILE* out = ::fdopen(::dup(socket), "w");
+    std::FILE* out = ::fdopen(second, "w");
     char line[512];
     Job job(switcher_);
     while (in && out && !finishing() && std::fgets(line, sizeof line, in) &&
            answer(line, job, in, out) && std::fflush(out) == 0) {
     }
     if (out) std::fclose(out);
+    if (!out && second >= 0) ::close(second);
     const std::lock_guard lock(mutex_);  // no other client gets the socket's number before
     open_.erase(socket);
     if (in) std::fclose(in);
+    if (!in) ::close(socket);
     gone_.notify_all();
   }
 

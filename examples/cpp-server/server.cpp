@@ -43,7 +43,11 @@ void serve(char** argv) {
   pollfd ready[] = {{listener, POLLIN, 0}, {::signalfd(-1, &signals, 0), POLLIN, 0}};
   while (::poll(ready, 2, -1) > 0 && ready[1].revents == 0) {
     const int client = ::accept(listener, nullptr, nullptr);
-    if (client >= 0) clients.add(client);
+    if (client >= 0) {
+      clients.add(client);
+    } else {
+      ::usleep(10000);  // no descriptor left, and the client still waits: let others end first
+    }
   }
   ::close(listener);
   clients.finish();

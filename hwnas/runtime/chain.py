@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.errors import HwnasError
 from hwnas.manifest import Segment
 from hwnas.program import Program, TensorSpec
 from hwnas.runtime.arrays import as_dtype
@@ -41,6 +42,21 @@ class Buffers:
                 list(buffer.shape), element_type(as_dtype(buffer.dtype)), "cpu"
             )
         return self.made[buffer]
+
+
+_OUT_OF_MEMORY = ("std::bad_alloc", "Failed to allocate memory for requested buffer")
+"""ONNX Runtime has no exception for it: the text is all that tells."""
+
+
+def _failed(error: Exception) -> Exception:
+    if any(text in str(error) for text in _OUT_OF_MEMORY):
+        return MemoryError(
+            "out of memory; free some memory, or run a smaller subnet or fewer threads"
+        )
+    return HwnasError(
+        f"ONNX Runtime {ort.__version__} cannot run a segment: {error}",
+        "check the inputs' values; if they are right, make the bundle again",
+    )
 
 
 class _Port:
@@ -105,6 +121,11 @@ class Chain:
             values[value] = np.empty(shape, dtype) if given is None else given
         for port in self._ports:
             port.bind(values[port.value])
-        for session, binding in self._steps:
-            session.run_with_iobinding(binding)
+        try:
+            for session, binding in self._steps:
+                session.run_with_iobinding(binding)
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common public base
+            raise _failed(error) from error
         return {public: values[value] for public, value, _, _ in self._outputs}

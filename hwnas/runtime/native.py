@@ -49,7 +49,7 @@ def error(code: int, cause: str, fix: str) -> Exception:
     Out of memory is Python's own ``MemoryError``, as it is when NumPy runs out of it.
     """
     if code == _OUT_OF_MEMORY:
-        return MemoryError(cause)
+        return MemoryError(f"{cause}; {fix}")
     kind = _ERRORS.get(code, HwnasError)
     found = kind.__new__(kind)  # subclasses build their text from other arguments
     HwnasError.__init__(found, cause, fix)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from hwnas.bundle import Bundle
-from hwnas.errors import UnknownName
+from hwnas.errors import BundleError, InputError, UnknownName, UsageError
 from hwnas.manifest import SubnetEntry
 from hwnas.program import TensorSpec
 from hwnas.runtime.native import native_missing, open_native
@@ -72,7 +72,8 @@ class Switcher:
     Raises:
         BundleError: the bundle is missing, cut off, altered or of another form.
         UnknownName: there is no such subnet or backend; those that are there are listed.
-        UsageError: ``native`` is asked for and not there, or ``threads`` does not agree.
+        UsageError: ``native`` is asked for and not there, ``threads`` does not agree, or
+            ``subnet`` is no text.
         MemoryError: there is no memory for it.
     """
 
@@ -92,12 +93,17 @@ class Switcher:
         if subnet is None:
             subnets = self._bundle.manifest.subnets
             subnet = max(subnets, key=lambda name: subnets[name].weight_bytes)
+        _expect_name(subnet)
         self._bundle.entry(subnet)
         self._backend: Backend
         if native:
-            self._backend = open_native(
-                self._bundle.path, subnet=subnet, threads=threads, verify=verify
-            )
+            opened = open_native(self._bundle.path, subnet=subnet, threads=threads, verify=verify)
+            if opened.subnets != tuple(self._bundle.manifest.subnets):  # each read it by itself
+                opened.close()
+                raise BundleError(
+                    f"{self._bundle.path} was replaced while it was opened", "open it again"
+                )
+            self._backend = opened
         else:
             from hwnas.runtime.python_backend import PythonSwitcher  # imports onnxruntime
 
@@ -130,6 +136,7 @@ class Switcher:
 
     @current.setter
     def current(self, name: str) -> None:
+        _expect_name(name)
         self._backend.current = name
 
     def run(
@@ -156,9 +163,16 @@ class Switcher:
             InputError: a wrong name, dtype or shape, memory that is not the CPU's, or an output
                 that shares memory with an input or another output.
             UnknownName: there is no such subnet.
+            UsageError: ``subnet`` is no text.
             HwnasError: the switcher is closed, or the runtime failed.
             MemoryError: there is no memory for hop buffers or results; the switcher stays usable.
         """
+        if subnet is not None:
+            _expect_name(subnet)
+        if type(inputs) is not dict:
+            _expect_mapping("inputs", inputs)
+        if out is not None and type(out) is not dict:
+            _expect_mapping("out", out)
         return self._backend.run(inputs, subnet, out)
 
     def close(self) -> None:
@@ -179,6 +193,18 @@ class Switcher:
     def __repr__(self) -> str:
         state = "closed" if self._backend.closed else f"current {self.current!r}"
         return f"<Switcher {self._bundle.path} with {len(self.subnets)} subnets, {state}>"
+
+
+def _expect_name(subnet: object) -> None:
+    if not isinstance(subnet, str):
+        raise UsageError(f"the subnet is {subnet!r}, not a name", "give a name as in 'subnets'")
+
+
+def _expect_mapping(what: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{what} is of type {type(given).__name__}, not a mapping", "give a dict: name to array"
+        )
 
 
 def _choose(backend: str) -> str:

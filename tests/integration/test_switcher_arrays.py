@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.errors import InputError
+from hwnas.errors import InputError, UsageError
 from hwnas.runtime import Switcher
 from hwnas.runtime.arrays import as_dtype, given
 from tests.support.backends import BACKENDS, need
@@ -161,6 +161,7 @@ def bad_inputs() -> dict[str, tuple[Any, str]]:
         "torch shape": (torch.zeros(3, 3), "float32[3,3]"),
         "torch bfloat16": (torch.zeros(2, 3, dtype=torch.bfloat16), "bfloat16[2,3]"),
         "torch meta": (torch.zeros(2, 3, device="meta"), "cannot be read as an array"),
+        "torch negative": (torch._neg_view(torch.zeros(2, 3)), "cannot be read as an array"),
         "torch sparse": (torch.zeros(2, 3).to_sparse(), "cannot be read as an array"),
         "device": (Elsewhere(good), "cannot be read as an array"),
     }
@@ -190,6 +191,7 @@ def bad_outputs() -> dict[str, Any]:
         "list": [[0.0] * 3] * 2,
         "torch dtype": torch.zeros(2, 3, dtype=torch.int32),
         "torch strided": torch.zeros(3, 2).T,
+        "torch negative": torch._neg_view(torch.zeros(2, 3)),
         "torch meta": torch.zeros(2, 3, device="meta"),
         "device": Elsewhere(good),
     }
@@ -212,6 +214,29 @@ def test_wrong_names(switcher: Switcher, feeds: dict[str, Any]) -> None:
     for out in ({"more": feeds[X]}, MappingProxyType({"more": feeds[X]}), {"more": None}):
         with pytest.raises(InputError, match="unknown output 'more'"):
             switcher.run(feeds, out=out)
+
+
+def test_what_is_no_mapping_is_refused(switcher: Switcher, feeds: dict[str, Any]) -> None:
+    for wrong in ([feeds[X]], None, 5, feeds[X]):
+        with pytest.raises(InputError, match=f"inputs is of type {type(wrong).__name__}, not a"):
+            switcher.run(wrong)  # type: ignore[arg-type]
+    for wrong in ([feeds[X]], 5, feeds[X]):
+        with pytest.raises(InputError, match=f"out is of type {type(wrong).__name__}, not a"):
+            switcher.run(feeds, out=wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_no_name_is_refused(typed: Path, switcher: Switcher, feeds: dict[str, Any]) -> None:
+    for wrong in (0, True, -1, b"same", ["same"], 1.5):
+        for call in (
+            lambda wrong=wrong: switcher.run(feeds, subnet=wrong),
+            lambda wrong=wrong: setattr(switcher, "current", wrong),
+            lambda wrong=wrong: Switcher(typed, subnet=wrong, backend=switcher.backend),
+        ):
+            with pytest.raises(UsageError, match="not a name"):
+                call()
+    with pytest.raises(UsageError, match="None, not a name"):
+        switcher.current = None  # type: ignore[assignment]
+    assert_same(switcher.run(feeds, subnet="same"), feeds)
 
 
 def test_outputs_need_memory_of_their_own(switcher: Switcher, feeds: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -141,6 +142,55 @@ def test_inputs_live_until_the_run_ends(shipped: Path) -> None:
 
 
 @pytest.mark.usefixtures("built")
+def test_daemon_threads_may_run_when_the_interpreter_ends(shipped: Path) -> None:
+    code = """
+        import sys, threading, time
+        import numpy as np
+        from hwnas.runtime import Switcher
+        switcher = Switcher(sys.argv[1], backend="native")
+        (spec,) = switcher.inputs
+        feeds = {spec.name: np.zeros(spec.shape, spec.dtype)}
+        def serve():
+            while True:
+                switcher.run(feeds)
+        for _ in range(4):
+            threading.Thread(target=serve, daemon=True).start()
+        time.sleep(0.2)
+    """
+    assert python(code, shipped) == ""
+
+
+@pytest.mark.usefixtures("built")
+def test_errors_may_hold_what_is_not_utf8(shipped: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        shutil.copytree(os.fsencode(shipped), folder)
+    except OSError as problem:
+        pytest.skip(f"this file system's names are UTF-8: {problem}")
+    path = Path(os.fsdecode(folder)) / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(errors.BundleError, match=r"caf\\xe9/weights.safetensors was altered"):
+        Switcher(os.fsdecode(folder), backend="native")
+    for name in ("\u00e9" * 150, "x" + "\u00e9" * 150):  # longer than a message quotes
+        with pytest.raises(UnknownName, match="\u00e9" * 90):
+            native.open_native(shipped, subnet=name, threads=1, verify=True)
+
+
+@pytest.mark.usefixtures("built")
+def test_both_readers_must_have_read_the_same(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_typed_bundle(tmp_path / "typed")
+
+    def replaced(path: Path, *, subnet: str, threads: int, verify: bool) -> Any:
+        return native.open_native(other, subnet="same", threads=threads, verify=verify)
+
+    monkeypatch.setattr("hwnas.runtime.switcher.open_native", replaced)
+    with pytest.raises(errors.BundleError, match="was replaced while it was opened"):
+        Switcher(shipped, backend="native")
+
+
+@pytest.mark.usefixtures("built")
 def test_current_by_number_and_name(shipped: Path) -> None:
     opened = native.open_native(shipped, subnet="d1-ffn32", threads=1, verify=True)
     assert opened.current == "d1-ffn32"
@@ -176,7 +226,9 @@ def test_codes_are_the_tree_of_errors() -> None:
         found = native.error(code, "cause", "fix")
         assert type(found) is kind
         assert str(found) == "cause\n  fix: fix"
-    assert type(native.error(9, "cause", "fix")) is MemoryError
+    found = native.error(9, "cause", "fix")
+    assert type(found) is MemoryError
+    assert str(found) == "cause; fix"
 
 
 def test_what_is_missing_is_said(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:

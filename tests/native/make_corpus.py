@@ -33,6 +33,8 @@ def main(data: Path) -> None:
     record = {"runtime": "onnxruntime", "version": "1.32.0", "machine": "x86_64", "isa": ["avx"]}
     _manifest("finalised", manifest | {"schema_version": 2, "finalised": record})
     _manifest("newer", manifest | {"schema_version": 99})
+    weights = manifest["weights"] | {"file": "*/_ORT_MEM_ADDR_/*"}
+    _manifest("address", manifest | {"weights": weights})
     loop = json.loads(json.dumps(manifest))
     for subnet in loop["subnets"].values():
         calls = subnet["program"]["calls"]

@@ -30,6 +30,12 @@ TEST_CASE("a switcher moves, and its vectors are counted") {
   CHECK_THROWS_AS(third.run({image}, {logits, logits}), hwnas::Error);
   third.release_thread();
   third.run({image}, {logits});
+  float again[4] = {};
+  third.set_current("d3-h16");
+  third.run({image}, {again}, "d1-h8");
+  CHECK(std::memcmp(logits, again, sizeof logits) == 0);
+  CHECK_THROWS_AS(third.run({image}, {again}, "d9"), hwnas::Error);
+  CHECK(first.runtime_version().empty());  // NOLINT: it was moved from
 }
 
 TEST_CASE("DLPack tensors pass without a copy, from where their offset says") {

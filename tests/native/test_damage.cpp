@@ -1,8 +1,11 @@
 // Bundles that are cut short, changed or lie: a code and a text, never a crash.
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "support.hpp"
 
@@ -96,6 +99,51 @@ TEST_CASE("a manifest that lies about its files is refused") {
           for (const char* side : {"inputs", "outputs"}) m[side][0]["shape"][0] = 2;
         }) == HWNAS_ERROR_BUNDLE);
   CHECK(std::string(hwnas_last_error()).find("what the manifest says") != std::string::npos);
+}
+
+TEST_CASE("that the weights were altered is said before what follows from it") {
+  const support::Copy copy("layers");
+  std::string weights = support::read(copy / "weights.safetensors");
+  weights.back() = static_cast<char>(weights.back() ^ 1);
+  support::write(copy / "weights.safetensors", weights);
+  Json manifest = Json::parse(support::read(copy / "manifest.json"));
+  for (auto& [id, segment] : manifest["segments"].items()) segment["inputs"][0]["name"] = "other";
+  support::write(copy / "manifest.json", manifest.dump());
+  CHECK(support::open_status(copy.path()) == HWNAS_ERROR_BUNDLE);
+  CHECK(std::string(hwnas_last_error()).find("SHA-256") != std::string::npos);
+}
+
+TEST_CASE("weights that are replaced while they are opened are never run") {
+  const support::Copy copy("layers");
+  const fs::path path = copy / "weights.safetensors", next = copy / "next";
+  const std::string good = support::read(path);
+  std::string other = good;
+  for (std::size_t i = good.size() - 1024; i < good.size(); ++i) other[i] = 0;
+  std::atomic<bool> stop{false};
+  std::thread replacing([&] {
+    for (int i = 0; !stop; ++i) {
+      support::write(next, i % 2 == 0 ? other : good);
+      fs::rename(next, path);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  int wrong = 0, refused = 0;
+  for (int i = 0; i < 100; ++i) {
+    try {
+      hwnas::Switcher switcher(copy.path());
+      const support::Expected expected("layers", switcher);
+      for (std::size_t k = 0; k < expected.outputs[0].size(); ++k) {
+        wrong += support::result(switcher, k, expected.inputs[0]) != expected.outputs[0][k];
+      }
+    } catch (const hwnas::Error& error) {
+      CHECK(error.code() == HWNAS_ERROR_BUNDLE);
+      ++refused;
+    }
+  }
+  stop = true;
+  replacing.join();
+  MESSAGE("refused ", refused, " of 100");
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("links that lead out of the bundle are refused") {

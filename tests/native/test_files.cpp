@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "failure.hpp"
 #include "files.hpp"
@@ -74,4 +75,30 @@ TEST_CASE("files are read whole, hashed and compared by size") {
   CHECK_THROWS_AS(File(path).expect_size(4), Failure);
   CHECK_THROWS_AS(Folder((temporary.path / "no").string()), Failure);
   CHECK_THROWS_AS(Folder{path}, Failure);
+}
+
+TEST_CASE("a file that is written to or replaced is noticed, a link in its place too") {
+  const Temporary temporary;
+  const fs::path path = temporary.path / "in/sub/f";
+  const auto notices = [&](const std::function<void()>& change) {
+    fs::remove(path);
+    std::ofstream(path) << "abc";
+    const File file(path.string());
+    file.expect_unchanged();
+    change();
+    CHECK_THROWS_AS(file.expect_unchanged(), Failure);
+  };
+  const fs::path other = temporary.path / "other";
+  notices([&] { std::ofstream(path, std::ios::app) << "d"; });
+  notices([&] { fs::resize_file(path, 2); });
+  notices([&] { fs::remove(path); });
+  notices([&] {
+    std::ofstream(other) << "abc";
+    fs::rename(other, path);
+  });
+  notices([&] {
+    fs::rename(path, other);
+    fs::create_symlink(other, path);
+  });
+  CHECK_THROWS_AS(File(path.string()), Failure);
 }

@@ -1,5 +1,6 @@
 // What is freed when: threads that outlive switchers, switchers that outlive threads.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -15,6 +16,11 @@ constexpr bool kSanitized = true;  // which keep freed memory for a while
 #else
 constexpr bool kSanitized = false;
 #endif
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kThreadsInForks = false;  // the thread sanitizer allows none
+#else
+constexpr bool kThreadsInForks = true;
+#endif
 
 namespace {
 
@@ -22,6 +28,38 @@ long resident_kib() {
   long total = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> total >> resident;
   return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+// Calls a switcher when its thread ends. Made before the thread's first run, it is destroyed after
+// what that run has bound.
+struct Late {
+  ~Late() {
+    if (switcher == nullptr) return;
+    hwnas_release_thread(switcher);
+    *status = hwnas_prepare(switcher, 0);
+  }
+  hwnas_switcher* switcher = nullptr;
+  hwnas_status* status = nullptr;
+};
+
+thread_local Late late;
+
+// What is wrong in a process that was forked while `inherited`, of two threads, was open.
+int faults_of_fork(std::optional<hwnas::Switcher>& inherited, const support::Expected& expected) {
+  const std::string path = support::bundle("layers").string();
+  int faults = 0;
+  inherited.reset();  // must not wait for threads that are not there
+  try {
+    hwnas::Options two;
+    two.threads = 2;
+    hwnas::Switcher other(path, two);
+    faults |= 1;
+  } catch (const hwnas::Error& error) {
+    faults |= error.code() == HWNAS_ERROR_RUNTIME ? 0 : 2;
+  }
+  hwnas::Switcher single(path);
+  faults |= support::result(single, 0, expected.inputs[0]) == expected.outputs[0][0] ? 0 : 4;
+  return faults;
 }
 
 }  // namespace
@@ -96,4 +134,37 @@ TEST_CASE("what a thread gives back it gets again") {
     switcher.release_thread();
     switcher.release_thread();
   }
+}
+
+TEST_CASE("destructors of a thread's own objects may still call") {
+  hwnas::Switcher switcher(support::bundle("layers").string());
+  hwnas_status status = HWNAS_OK;
+  std::thread([&] {
+    late.switcher = switcher.handle();
+    late.status = &status;
+    switcher.prepare(0);
+  }).join();
+  CHECK(status == HWNAS_ERROR_ARGUMENT);
+}
+
+TEST_CASE("a fork may close what it inherits, and use switchers of one thread") {
+  if (!kThreadsInForks) {
+    MESSAGE("left out: the thread sanitizer allows no new thread in a fork");
+    return;
+  }
+  hwnas::Options two;
+  two.threads = 2;
+  std::optional<hwnas::Switcher> switcher(std::in_place, support::bundle("layers").string(), two);
+  const support::Expected expected("layers", *switcher);
+  CHECK(support::result(*switcher, 0, expected.inputs[0]) == expected.outputs[0][0]);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    alarm(60);
+    _exit(faults_of_fork(switcher, expected));
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(support::result(*switcher, 0, expected.inputs[0]) == expected.outputs[0][0]);
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,6 +87,23 @@ def _build(name: str) -> Path:
             f"the native switcher does not build:\n{run.stdout[-6000:]}{run.stderr[-2000:]}"
         )
     return build
+
+
+def test_the_library_exports_its_c_interface_and_nothing_else() -> None:
+    """Templates of the C++ library among its symbols would be merged with other libraries'."""
+    nm = shutil.which("nm")
+    if nm is None:
+        _missing("nm, which lists a library's symbols, is not on the PATH")
+    assert nm is not None
+    header = (ROOT / "hwnas/runtime/cpp/include/hwnas/switcher.h").read_text()
+    declared = set(re.findall(r"^HWNAS_API [^(;]*?(hwnas_\w+)\(", header, re.MULTILINE))
+    library = _build("plain") / "hwnas/runtime/cpp/libhwnas_switcher.so"
+    listed = subprocess.run(
+        [nm, "-D", "--defined-only", library], capture_output=True, text=True, check=True
+    ).stdout
+    found = {tuple(line.split()[1:]) for line in listed.splitlines()}
+    assert {name.partition("@")[0] for kind, name in found if kind != "A"} == declared
+    assert {name for kind, name in found if kind == "A"} == {"HWNAS_1"}
 
 
 @pytest.mark.parametrize("name", FLAGS)

@@ -43,6 +43,10 @@ TEST_CASE("null and wrong arguments give codes") {
   hwnas_options options = {};
   CHECK(hwnas_open("x", &options, &switcher) == HWNAS_ERROR_ARGUMENT);
   hwnas_options_init(&options);
+  options.size = std::size_t{1} << 40;
+  CHECK(hwnas_open("x", &options, &switcher) == HWNAS_ERROR_ARGUMENT);
+  CHECK(std::string(hwnas_last_error()) == "the options' size is not set");
+  hwnas_options_init(&options);
   hwnas_options_init(nullptr);
   const std::string path = support::bundle("layers").string();
   for (const int threads : {0, -1, 1 << 20}) {
@@ -101,4 +105,30 @@ TEST_CASE("any order of thread counts gives the same results; two pools do not g
   }
   hwnas::Switcher last(path);
   CHECK(support::result(last, 0, input) == expected);
+}
+
+TEST_CASE("options of a newer header are fine as long as they are zero") {
+  struct Newer {
+    hwnas_options known;
+    std::int32_t more, padding;
+  } newer = {};
+  hwnas_options_init(&newer.known);
+  newer.known.size = sizeof newer;
+  const std::string path = support::bundle("layers").string();
+  hwnas_switcher* switcher = nullptr;
+  CHECK(hwnas_open(path.c_str(), &newer.known, &switcher) == HWNAS_OK);
+  hwnas_close(switcher);
+  newer.more = 1;
+  CHECK(hwnas_open(path.c_str(), &newer.known, &switcher) == HWNAS_ERROR_ARGUMENT);
+  CHECK(switcher == nullptr);
+  CHECK(std::string(hwnas_last_fix()) == "upgrade hwnas, or leave it zero");
+}
+
+TEST_CASE("the environment is left alone once the library is loaded") {
+  const std::string path = support::bundle("layers").string();
+  hwnas::Switcher first(path);
+  unsetenv("ORT_DISABLE_TELEMETRY");
+  hwnas::Switcher second(path);
+  CHECK(std::getenv("ORT_DISABLE_TELEMETRY") == nullptr);
+  setenv("ORT_DISABLE_TELEMETRY", "1", 1);
 }

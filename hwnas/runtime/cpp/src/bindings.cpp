@@ -10,6 +10,7 @@ namespace nb = nanobind;
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -33,9 +34,36 @@ nb::object steal_or_throw(PyObject* object) {
   return nb::steal(object);
 }
 
+// Without Python's lock, in its scope.
+class Unlocked {
+ public:
+  Unlocked() : state_(PyEval_SaveThread()) {}
+  ~Unlocked() {
+    // Where the interpreter has ended meanwhile, Python ends a daemon thread that asks for its
+    // lock, by unwinding its stack; that must not pass a destructor. It waits for the process to
+    // end instead.
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) pause();
+    }
+  }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// Text of the core: a path in it need not be UTF-8.
+nb::object decoded(const std::string& text) {
+  return steal_or_throw(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()),
+                                             "backslashreplace"));
+}
+
 [[noreturn]] void raise(hwnas_status code, const std::string& cause, const std::string& fix) {
-  const nb::object error =
-      nb::module_::import_("hwnas.runtime.native").attr("error")(code, cause.c_str(), fix.c_str());
+  const nb::object error = nb::module_::import_("hwnas.runtime.native")
+                               .attr("error")(code, decoded(cause), decoded(fix));
   PyErr_SetObject(error.type().ptr(), error.ptr());
   throw nb::python_error();
 }
@@ -85,7 +113,7 @@ class Switcher {
     std::string cause, fix;
     hwnas_status status = HWNAS_OK;
     {
-      const nb::gil_scoped_release unlocked;
+      const Unlocked unlocked;
       status = hwnas_open(folder.c_str(), &options, &opened);
       if (status != HWNAS_OK) cause = hwnas_last_error(), fix = hwnas_last_fix();
     }
@@ -123,7 +151,7 @@ class Switcher {
     std::string cause, fix;
     hwnas_status status = HWNAS_OK;
     {
-      const nb::gil_scoped_release unlocked;
+      const Unlocked unlocked;
       status = hwnas_run(handle.get(), index, read.addresses.data(), written.addresses.data());
       if (status != HWNAS_OK) cause = hwnas_last_error(), fix = hwnas_last_fix();
       handle.reset();  // the last one closes; not with Python's lock held
@@ -152,7 +180,7 @@ class Switcher {
     last_ = hwnas_current(handle_.get());
     Handle handle = std::move(handle_);
     handle_.reset();
-    const nb::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     handle.reset();
   }
 
@@ -324,7 +352,8 @@ NB_MODULE(_native, m) {
       "version", [] { return HWNAS_VERSION; },
       "Return the version that the extension was built from.");
 #ifdef HWNAS_HAVE_SWITCHER
-  // A switcher may well be open when the interpreter ends; that is no mistake to print.
+  // A switcher may well be open when the interpreter ends; that is no mistake to print. Of other
+  // extensions it may be one: theirs is another domain.
   nb::set_leak_warnings(false);
   m.attr("has_switcher") = true;
   bind_switcher(m);

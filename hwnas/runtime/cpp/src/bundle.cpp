@@ -27,9 +27,12 @@ void expect_hash(bool same, const std::string& path) {
 }  // namespace
 
 Bundle::Bundle(const std::string& path, bool verify)
-    : folder_(path), verify_(verify), manifest_(read_manifest(folder_)) {
+    : folder_(path),
+      verify_(verify),
+      manifest_(read_manifest(folder_)),
+      weights_(real_path(manifest_.weights)) {
   check_subnets(manifest_);
-  File(real_path(manifest_.weights)).expect_size(manifest_.weights.bytes);
+  weights_.expect_size(manifest_.weights.bytes);
   for (const Segment& segment : manifest_.segments) {
     File(real_path(segment.graph)).expect_size(segment.graph.bytes);
   }
@@ -49,12 +52,17 @@ std::string Bundle::graph(const Segment& segment) const {
   return bytes;
 }
 
-void Bundle::check_weights() const {
+void Bundle::check_weights() {
   if (!verify_) return;
-  File file(real_path(manifest_.weights));
-  file.expect_size(manifest_.weights.bytes);
-  expect_hash(file.sha256() == manifest_.weights.sha256,
+  expect_hash(weights_.sha256() == manifest_.weights.sha256,
               folder_.path() + "/" + manifest_.weights.file);
+}
+
+void Bundle::expect_weights_unchanged() const {
+  weights_.expect_unchanged();
+  if (real_path(manifest_.weights) != weights_.path()) {
+    fail_bundle(weights_.path() + " was replaced while it was opened");
+  }
 }
 
 }  // namespace hwnas::core

@@ -20,8 +20,12 @@ class Bundle {
   // The serialised graph of a segment: its hash compared, its weights inside the weights file.
   std::string graph(const Segment& segment) const;
 
-  // Compares the hash of the weights file; reads it whole.
-  void check_weights() const;
+  // Compares the hash of the weights file; reads it whole. To be called once.
+  void check_weights();
+
+  // ONNX Runtime maps the weights by name: what it has mapped is what was hashed only if the name
+  // has led to one untouched file since the bundle was opened. To be called after the sessions.
+  void expect_weights_unchanged() const;
 
  private:
   std::string real_path(const BundleFile& file) const;
@@ -29,6 +33,7 @@ class Bundle {
   Folder folder_;
   bool verify_;
   Manifest manifest_;
+  File weights_;
 };
 
 }  // namespace hwnas::core

@@ -29,11 +29,19 @@ hwnas_options complete(const hwnas_options* given) {
   hwnas_options_init(&options);
   if (given == nullptr) return options;
   constexpr std::size_t kFirst = offsetof(hwnas_options, verify) + sizeof given->verify;
-  if (given->size < kFirst) {
+  constexpr std::size_t kMost = 4096;  // far above any version's: it is not a size but garbage
+  if (given->size < kFirst || given->size > kMost) {
     hwnas::core::fail(HWNAS_ERROR_ARGUMENT, "the options' size is not set",
                       "call hwnas_options_init first");
   }
-  // A caller of another version may know fewer options, or more.
+  // A caller of another version may know fewer options, or more: those it must not have set.
+  const auto* bytes = reinterpret_cast<const unsigned char*>(given);
+  for (std::size_t i = sizeof options; i < given->size; ++i) {
+    if (bytes[i] != 0) {
+      hwnas::core::fail(HWNAS_ERROR_ARGUMENT, "the options set what this hwnas does not know",
+                        "upgrade hwnas, or leave it zero");
+    }
+  }
   std::memcpy(&options, given, std::min(given->size, sizeof options));
   return options;
 }
@@ -49,10 +57,6 @@ const char* hwnas_last_error(void) { return hwnas::core::last_cause(); }
 const char* hwnas_last_fix(void) { return hwnas::core::last_fix(); }
 const char* hwnas_version(void) { return HWNAS_VERSION; }
 int32_t hwnas_abi_version(void) { return HWNAS_ABI_VERSION; }
-
-void hwnas_options_init(hwnas_options* options) {
-  if (options != nullptr) *options = {sizeof(hwnas_options), nullptr, nullptr, 1, 1};
-}
 
 hwnas_status hwnas_open(const char* path, const hwnas_options* options, hwnas_switcher** out) {
   if (out != nullptr) *out = nullptr;

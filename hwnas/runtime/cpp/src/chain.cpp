@@ -93,7 +93,10 @@ void Chain::run(const void* const* inputs, void* const* outputs) {
   for (const Step& step : steps_) {
     OrtStatus* status =
         api.RunWithBinding(step.session, runtime_.run_options(), step.binding.get());
-    if (status != nullptr) runtime_.check(status, "run a segment");
+    if (status != nullptr) {
+      runtime_.check(status, "run a segment", HWNAS_ERROR_RUNTIME,
+                     "check the inputs' values; if they are right, make the bundle again");
+    }
   }
 }
 

@@ -16,11 +16,22 @@ void fail_bundle(std::string cause) {
        "make it again with 'hwnas export', or copy it again in full");
 }
 
+std::string_view cut(std::string_view text, std::size_t room) noexcept {
+  if (text.size() <= room) return text;
+  const auto inside = [&](std::size_t at) {  // a character
+    return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80;
+  };
+  std::size_t end = room;
+  while (end > 0 && room - end < 3 && inside(end)) --end;
+  if (inside(end)) end = room;  // not UTF-8
+  return {text.data(), end};
+}
+
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t kLongest = 200;
   constexpr char kHex[] = "0123456789abcdef";
   std::string result = "'";
-  for (const char c : text.substr(0, kLongest)) {
+  for (const char c : cut(text, kLongest)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f) {
       result += "\\x";

@@ -30,6 +30,9 @@ class Failure : public std::exception {
 // Something is wrong with the bundle; the fix is to make or copy it again.
 [[noreturn]] void fail_bundle(std::string cause);
 
+// The first `room` bytes of `text`, fewer where that would cut a character of UTF-8 in two.
+std::string_view cut(std::string_view text, std::size_t room) noexcept;
+
 // `text` in quotes for a message: cut at 200 bytes, nothing in it that drives a terminal.
 std::string in_quotes(std::string_view text);
 

@@ -69,7 +69,8 @@ std::string Folder::file(const std::string& relative) const {
 }
 
 File::File(const std::string& path) : path_(path) {
-  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  // Links were resolved before: one that is there now was put there since.
+  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
   if (descriptor_ < 0) fail_bundle(path + " cannot be read: " + std::strerror(errno));
   struct stat found {};
   const bool ordinary = fstat(descriptor_, &found) == 0 && S_ISREG(found.st_mode);
@@ -78,6 +79,7 @@ File::File(const std::string& path) : path_(path) {
     fail_bundle(path + " is not an ordinary file");
   }
   size_ = static_cast<std::uint64_t>(found.st_size);
+  opened_ = found;
 }
 
 File::~File() { close(descriptor_); }
@@ -111,6 +113,23 @@ std::string File::sha256() {
   Sha256 hash;
   while (const std::size_t got = read_some(chunk.get(), kChunk)) hash.update(chunk.get(), got);
   return hash.hex();
+}
+
+void File::expect_unchanged() const {
+  const auto same = [&](const struct stat& now) {
+    const auto equal = [](const timespec& a, const timespec& b) {
+      return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+    };
+    return now.st_dev == opened_.st_dev && now.st_ino == opened_.st_ino &&
+           now.st_size == opened_.st_size && equal(now.st_mtim, opened_.st_mtim) &&
+           equal(now.st_ctim, opened_.st_ctim);
+  };
+  struct stat by_name {};
+  struct stat by_descriptor {};
+  if (lstat(path_.c_str(), &by_name) != 0 || fstat(descriptor_, &by_descriptor) != 0 ||
+      !same(by_name) || !same(by_descriptor)) {
+    fail_bundle(path_ + " was changed or replaced while it was opened");
+  }
 }
 
 void File::expect_size(std::uint64_t size) const {

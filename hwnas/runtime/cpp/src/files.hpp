@@ -2,6 +2,8 @@
 #ifndef HWNAS_SRC_FILES_HPP_
 #define HWNAS_SRC_FILES_HPP_
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <string>
 
@@ -24,8 +26,9 @@ class Folder {
   std::string real_path_;
 };
 
-// An ordinary file, open for reading. It is read, not mapped: a mapped file that somebody cuts
-// short meanwhile would end the process by a signal.
+// An ordinary file, open for reading; `path` leads to it without a link at its end. What is looked
+// at here is read, not mapped: a file that is cut short meanwhile is then an error and no signal.
+// ONNX Runtime maps the weights all the same, so that this holds only until they are open.
 class File {
  public:
   explicit File(const std::string& path);
@@ -33,12 +36,16 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
+  const std::string& path() const { return path_; }
   std::uint64_t size() const { return size_; }
 
   // All of it. Failure HWNAS_ERROR_BUNDLE if it has more than `largest` bytes.
   std::string read(std::uint64_t largest);
 
   std::string sha256();
+
+  // Failure HWNAS_ERROR_BUNDLE if its path leads to another file by now, or its content changed.
+  void expect_unchanged() const;
 
   // Failure HWNAS_ERROR_BUNDLE, naming both sizes, if it has not `size` bytes.
   void expect_size(std::uint64_t size) const;
@@ -49,6 +56,7 @@ class File {
   std::string path_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  struct stat opened_ {};  // what it was then
 };
 
 }  // namespace hwnas::core

@@ -1,6 +1,5 @@
 #include "last_error.hpp"
 
-#include <algorithm>
 #include <cstring>
 
 namespace hwnas::core {
@@ -15,9 +14,9 @@ thread_local Text last = {};
 
 template <std::size_t kRoom>
 void copy(char (&to)[kRoom], const char* from) noexcept {
-  const std::size_t length = std::min(std::strlen(from), kRoom - 1);
-  std::memmove(to, from, length);
-  to[length] = '\0';
+  const std::string_view text = cut(from, kRoom - 1);
+  std::memmove(to, text.data(), text.size());
+  to[text.size()] = '\0';
 }
 
 }  // namespace

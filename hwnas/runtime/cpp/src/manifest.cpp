@@ -84,6 +84,9 @@ std::vector<std::string> names(const JsonReader& at) {
 
 BundleFile bundle_file(const JsonReader& at) {
   const JsonReader file = at.at("file"), sha256 = at.at("sha256"), bytes = at.at("bytes");
+  // ONNX Runtime reads the weights by this name, and gives some names a meaning of their own: one
+  // with asterisks stands for an address in memory.
+  if (!matches(file.text(), "_.=/-", 400)) file.refuse("is a name that is not allowed");
   return {file.text(), hash(sha256), static_cast<std::uint64_t>(bytes.count(kMostBytes))};
 }
 
@@ -98,7 +101,9 @@ Segment segment(const std::string& id, const JsonReader& at) {
     offset.count(kMostBytes);
     length.count(kMostBytes);
   });
-  return {id, bundle_file(at), tensors(inputs), tensors(outputs)};
+  Segment found{id, bundle_file(at), tensors(inputs), tensors(outputs)};
+  if (found.outputs.empty()) at.refuse("gives nothing");
+  return found;
 }
 
 Call call(const JsonReader& at, const SegmentIndex& segments) {

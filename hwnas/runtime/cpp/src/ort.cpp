@@ -1,5 +1,7 @@
 #include "ort.hpp"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <map>
 #include <new>
@@ -12,8 +14,8 @@ namespace {
 
 // ONNX Runtime has no code for it: the text is all that tells.
 bool is_out_of_memory(const char* message) {
-  return std::strstr(message, "bad_alloc") != nullptr ||
-         std::strstr(message, "Failed to allocate memory") != nullptr;
+  return std::strstr(message, "std::bad_alloc") != nullptr ||
+         std::strstr(message, "Failed to allocate memory for requested buffer") != nullptr;
 }
 
 }  // namespace
@@ -47,14 +49,17 @@ Runtime::Runtime(const OrtApiBase& base)
   run_options_ = {options, api_->ReleaseRunOptions};
 }
 
-void Runtime::check(OrtStatus* status, const char* what, hwnas_status code) const {
+void Runtime::check(OrtStatus* status, const char* what, hwnas_status code,
+                    const char* fix) const {
   if (status == nullptr) return;
   const Owned<OrtStatus> owned(status, api_->ReleaseStatus);
   const char* message = api_->GetErrorMessage(status);
   if (is_out_of_memory(message)) throw std::bad_alloc();
-  const char* fix = code == HWNAS_ERROR_BUNDLE
-                        ? "make the bundle again with this version, or upgrade onnxruntime"
-                        : "check that this version of onnxruntime works";
+  if (fix == nullptr) {
+    fix = code == HWNAS_ERROR_BUNDLE
+              ? "make the bundle again with this version, or upgrade onnxruntime"
+              : "check that this version of onnxruntime works";
+  }
   fail(code, "ONNX Runtime " + version_ + " cannot " + what + ": " + message, fix);
 }
 
@@ -83,11 +88,17 @@ void Runtime::make_environment(int threads) {
   check(status, "share an arena");
   environment_ = std::move(environment);
   pool_ = threads;
+  process_ = getpid();
 }
 
 Environment::Environment(Runtime& runtime, int threads) : runtime_(runtime), threads_(threads) {
   const std::lock_guard lock(runtime.mutex_);
   const bool pooled = threads > 1;
+  if (pooled && runtime.environment_ != nullptr && runtime.process_ != getpid()) {
+    fail(HWNAS_ERROR_RUNTIME,
+         "this process was forked from one that had ONNX Runtime's threads; a fork has none",
+         "fork before the first switcher is opened, start workers by exec, or use 1 thread");
+  }
   if (pooled && runtime.pooled_users_ > 0 && runtime.agreed_threads_ != threads) {
     fail(HWNAS_ERROR_ARGUMENT,
          "this process already runs subnets with " + std::to_string(runtime.agreed_threads_) +
@@ -103,6 +114,8 @@ Environment::Environment(Runtime& runtime, int threads) : runtime_(runtime), thr
     runtime.agreed_threads_ = threads;
   }
 }
+
+bool Environment::is_forked() const { return runtime_.process_ != getpid(); }
 
 Environment::~Environment() {
   const std::lock_guard lock(runtime_.mutex_);

@@ -3,6 +3,7 @@
 #define HWNAS_SRC_ORT_HPP_
 
 #include <onnxruntime_c_api.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <memory>
@@ -35,7 +36,8 @@ class Runtime {
   const OrtRunOptions* run_options() const { return run_options_.get(); }
 
   // Takes `status`. Throws if it is an error: bad_alloc if memory ran out, else Failure `code`.
-  void check(OrtStatus* status, const char* what, hwnas_status code = HWNAS_ERROR_RUNTIME) const;
+  void check(OrtStatus* status, const char* what, hwnas_status code = HWNAS_ERROR_RUNTIME,
+             const char* fix = nullptr) const;
 
  private:
   friend class Environment;
@@ -51,7 +53,8 @@ class Runtime {
 
   std::mutex mutex_;  // guards what follows
   Owned<OrtEnv> environment_;
-  int pool_ = 1;  // threads of the environment's pool, 1 being none
+  pid_t process_ = 0;  // that made the environment; a fork of it has none of its threads
+  int pool_ = 1;       // threads of the environment's pool, 1 being none
   int users_ = 0;
   int pooled_users_ = 0;
   int agreed_threads_ = 1;  // of the pooled users
@@ -74,6 +77,7 @@ class Environment {
   OrtEnv* get() const { return runtime_.environment_.get(); }
   int threads() const { return threads_; }
   bool shares_pool() const { return shares_pool_; }
+  bool is_forked() const;  // this process is not the one that made it
 
  private:
   Runtime& runtime_;

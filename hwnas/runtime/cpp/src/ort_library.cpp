@@ -29,7 +29,13 @@ std::string loader_error() {
 }
 
 // Local, so that its symbols meet no other copy in the process; never unloaded.
-void* open_library(const char* path) { return dlopen(path, RTLD_NOW | RTLD_LOCAL); }
+void* open_library(const char* path) {
+  constexpr int kHow = RTLD_NOW | RTLD_LOCAL;
+  if (void* loaded = dlopen(path, kHow | RTLD_NOLOAD)) return loaded;
+  // Its telemetry thread would write files and take time; whoever wants it has set the variable.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+  return dlopen(path, kHow);
+}
 
 const OrtApiBase& named_library(const char* path) {
   void* library = open_library(path);
@@ -42,8 +48,6 @@ const OrtApiBase& named_library(const char* path) {
 }  // namespace
 
 const OrtApiBase& load_ort_library(const char* path) {
-  // Its telemetry thread would write files and take time; whoever wants it has set the variable.
-  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   if (path == nullptr || *path == '\0') path = std::getenv("HWNAS_ONNXRUNTIME");
   if (path != nullptr && *path != '\0') return named_library(path);
   if (const OrtApiBase* base = base_in(RTLD_DEFAULT)) return *base;

@@ -170,7 +170,21 @@ struct Port {
       return nullptr;
     }
     char* const data = static_cast<char*>(tensor.data) + tensor.byte_offset;
-    return reinterpret_cast<uintptr_t>(data) % type.bytes == 0 ? data : nullptr;
+    if (reinterpret_cast<uintptr_t>(data) % type.bytes != 0) return nullptr;
+    return is_negated(value) ? nullptr : data;
+  }
+
+  // Whether a tensor of torch stands for the negative of its memory, which DLPack cannot say. (The
+  // conjugate, its other such mark, is for complex numbers alone.)
+  static bool is_negated(PyObject* value) {
+    static PyObject* const method = interned("is_neg");
+    PyObject* found = PyObject_CallMethodNoArgs(value, method);
+    if (found == nullptr) {
+      const bool lacks_it = PyErr_ExceptionMatches(PyExc_AttributeError) != 0;  // is not torch's
+      return PyErr_Clear(), !lacks_it;
+    }
+    const nb::object held = nb::steal(found);
+    return found != Py_False;
   }
 
   bool contiguous(const DlTensor& tensor) const {

@@ -1,5 +1,6 @@
 #include "session.hpp"
 
+#include <cstring>
 #include <utility>
 
 #include "failure.hpp"
@@ -92,9 +93,17 @@ Owned<OrtSession> open_session(const Runtime& runtime, const Environment& enviro
   const auto options = make_options(runtime, environment, bundle);
   const std::string graph = bundle.graph(segment);
   OrtSession* session = nullptr;
-  runtime.check(runtime.api().CreateSessionFromArray(environment.get(), graph.data(), graph.size(),
-                                                     options.get(), &session),
-                ("load " + what).c_str(), HWNAS_ERROR_BUNDLE);
+  OrtStatus* status = runtime.api().CreateSessionFromArray(
+      environment.get(), graph.data(), graph.size(), options.get(), &session);
+  // Of the environment nothing can be asked: the text is all that tells.
+  if (status != nullptr && environment.shares_pool() &&
+      std::strstr(runtime.api().GetErrorMessage(status), "EnvCreatedWithGlobalThreadPools")) {
+    runtime.api().ReleaseStatus(status);
+    fail(HWNAS_ERROR_ARGUMENT,
+         "this process has made ONNX Runtime's one environment already, without a shared pool",
+         "open the first switcher before the program's own OrtEnv is made, or use 1 thread");
+  }
+  runtime.check(status, ("load " + what).c_str(), HWNAS_ERROR_BUNDLE);
   Owned<OrtSession> owned(session, runtime.api().ReleaseSession);
   const Signature signature(runtime, session);
   if (!signature.same(segment.inputs, true) || !signature.same(segment.outputs, false)) {

@@ -1,6 +1,7 @@
 #include "switcher.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <future>
 #include <string_view>
 #include <system_error>
@@ -59,7 +60,13 @@ Switcher::Switcher(const std::string& path, const hwnas_options& options)
   open_sessions();
 }
 
-Switcher::~Switcher() { states_->release_all(); }
+Switcher::~Switcher() {
+  states_->release_all();
+  // Releasing a session joins its threads, which a fork does not have: that would never end.
+  if (environment_.threads() > 1 && environment_.is_forked()) {
+    for (Owned<OrtSession>& session : sessions_) session.release();
+  }
+}
 
 void Switcher::open_sessions() {
   // Hashing the weights takes about as long as making the sessions, which only map them.
@@ -69,10 +76,18 @@ void Switcher::open_sessions() {
   } catch (const std::system_error&) {  // no thread to be had
     bundle_.check_weights();
   }
-  for (const Segment& segment : manifest().segments) {
-    sessions_.push_back(open_session(runtime_, environment_, bundle_, segment));
+  std::exception_ptr refused;
+  try {
+    for (const Segment& segment : manifest().segments) {
+      sessions_.push_back(open_session(runtime_, environment_, bundle_, segment));
+    }
+  } catch (...) {
+    refused = std::current_exception();
   }
+  // First: that the weights were altered explains whatever ONNX Runtime says of them.
   if (hashing.valid()) hashing.get();
+  if (refused) std::rethrow_exception(refused);
+  bundle_.expect_weights_unchanged();
 }
 
 std::size_t Switcher::find(const std::string& name) const {

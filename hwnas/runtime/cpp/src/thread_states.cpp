@@ -4,6 +4,8 @@
 #include <atomic>
 #include <utility>
 
+#include "failure.hpp"
+
 namespace hwnas::core {
 
 // What the calling thread has, over all switchers; nearly always one or two entries.
@@ -15,6 +17,7 @@ struct ThreadTable {
   };
 
   ~ThreadTable() {
+    gone = true;
     for (const Entry& entry : entries) entry.owner->release(entry.state);
   }
 
@@ -27,7 +30,13 @@ struct ThreadTable {
   }
 
   std::vector<Entry> entries;
+
+  // Has no destructor, so that it can still be read when the table has had its own: destructors of
+  // the embedder's thread-local and static objects may call after it.
+  static thread_local bool gone;
 };
+
+thread_local bool ThreadTable::gone = false;
 
 namespace {
 
@@ -44,6 +53,10 @@ ThreadStates::ThreadStates(const Runtime& runtime, std::size_t subnets)
     : runtime_(runtime), subnets_(subnets), id_(next_id()) {}
 
 ThreadState& ThreadStates::mine() {
+  if (ThreadTable::gone) {
+    fail(HWNAS_ERROR_ARGUMENT, "the thread is ending: what it had bound is released already",
+         "run before the destructors of thread-local objects do");
+  }
   for (const ThreadTable::Entry& entry : table.entries) {
     if (entry.id == id_) return *entry.state;
   }
@@ -62,6 +75,7 @@ ThreadState& ThreadStates::make_mine() {
 }
 
 void ThreadStates::release_mine() {
+  if (ThreadTable::gone) return;
   const auto found =
       std::find_if(table.entries.begin(), table.entries.end(),
                    [&](const ThreadTable::Entry& entry) { return entry.id == id_; });

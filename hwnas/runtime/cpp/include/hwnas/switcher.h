@@ -7,7 +7,8 @@
  * must be the last call with its handle. hwnas_run may run in any number of threads at once; each
  * thread binds its own hop buffers when it first runs a subnet, and keeps them until it ends, the
  * switcher is closed or it calls hwnas_release_thread. After that first run, a run takes no lock,
- * allocates nothing of ours and copies no tensor.
+ * allocates nothing of ours and copies no tensor. In destructors of thread-local objects hwnas_run
+ * and hwnas_prepare may fail: what the thread had bound may be released by then.
  *
  * Switching: the current subnet is one atomic integer. A run uses the subnet that was current when
  * it was called, whatever happens meanwhile.
@@ -18,16 +19,31 @@
  *
  * Errors: functions that can fail return a code, HWNAS_OK being 0. Text of the calling thread's
  * last failure is what hwnas_last_error and hwnas_last_fix give; it stays until that thread's
- * next failure. No exception and no signal crosses this interface.
+ * next failure. No exception crosses this interface.
+ *
+ * Files: ONNX Runtime maps the weights into memory. The files of an open bundle must not be written
+ * to or cut short: results would change, or the process would get SIGBUS. To replace a bundle,
+ * write another folder and rename it into its place.
+ *
+ * Processes: a child of fork() has none of its parent's threads. In it only switchers with 1 thread
+ * may be used; those with more can be closed.
+ *
+ * ONNX Runtime has one environment per process. Where the program has made it already, it is used
+ * as it is: it must have global thread pools if a switcher is to have more than 1 thread, and their
+ * size is what counts then. Opening loads the library where it is not there yet, and before that
+ * sets ORT_DISABLE_TELEMETRY in the environment unless it is set: setting it before other threads
+ * start keeps them from reading the environment while it changes.
  *
  * ABI: functions and enumerators are only ever added. Structures that a caller fills begin with
- * their size. HWNAS_ABI_VERSION (version.h) counts what is added.
+ * their size, as the caller's compiler saw it; what is added to them is zero by default.
+ * HWNAS_ABI_VERSION (version.h) counts what is added.
  */
 #ifndef HWNAS_SWITCHER_H_
 #define HWNAS_SWITCHER_H_
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "hwnas/version.h"
 
@@ -79,8 +95,15 @@ typedef struct hwnas_options {
   int32_t verify;              /* compare the hash of every file before use; otherwise sizes only */
 } hwnas_options;
 
-/* Defaults: NULL, NULL, 1, 1. */
-HWNAS_API void hwnas_options_init(hwnas_options* options);
+/* Defaults: NULL, NULL, 1, 1. Compiled into the caller, whose structure may be another version's
+   than the library's. */
+static inline void hwnas_options_init(hwnas_options* options) {
+  if (options == NULL) return;
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+  options->threads = 1;
+  options->verify = 1;
+}
 
 /* Open the bundle in the folder `path`. `options` may be NULL. On failure *out is NULL. */
 HWNAS_API hwnas_status hwnas_open(const char* path, const hwnas_options* options,

@@ -89,7 +89,10 @@ class Switcher {
   }
 
   hwnas_switcher* handle() const noexcept { return handle_; }
-  std::string runtime_version() const { return hwnas_runtime_version(handle_); }
+  std::string runtime_version() const {
+    const char* version = hwnas_runtime_version(handle_);
+    return version == nullptr ? "" : version;  // nothing once it was moved from
+  }
 
   // Subnets, in the order of the manifest.
   std::vector<std::string> names() const {
@@ -137,6 +140,12 @@ class Switcher {
     expect_count("inputs", inputs.size(), hwnas_input_count(handle_));
     expect_count("outputs", outputs.size(), hwnas_output_count(handle_));
     run(inputs.data(), outputs.data(), subnet);
+  }
+
+  // The same, of a subnet by name.
+  void run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs,
+           const std::string& subnet) {
+    run(inputs, outputs, find(subnet));
   }
 
   // Binds the calling thread's buffers now, not in its first run.
