@@ -232,7 +232,7 @@ def test_a_plan_of_another_bundle(
     assert run(*words, "--max-latency", "p95=100%").code == 0
     changed = Path(shutil.copytree(tiny_bundle, tmp_path / "changed"))
     text = (changed / "manifest.json").read_text()
-    (changed / "manifest.json").write_text(text.replace('"opset": 20', '"opset": 21'))
+    (changed / "manifest.json").write_text(text.replace('"opset":20', '"opset":21'))
     refused(run("export", changed, "--plan", plan, "-o", tmp_path / "o"), 1, "bundle")
     assert not (tmp_path / "o").exists()
 
