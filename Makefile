@@ -25,17 +25,19 @@ unexport PYTHONPATH
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt hwnas/_version.py \
 	$(shell find hwnas/runtime/cpp third_party -type f 2>/dev/null)
 
-.PHONY: help dev check test demo bench docs clean
+.PHONY: help dev check test test-board demo bench bench-switching bench-prediction docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make dev    set up .venv with hwnas, editable, and its tools"
-	@echo "make check  ruff, mypy, import-linter"
-	@echo "make test   all tests"
-	@echo "make demo   the whole path on the digits example, into build/demo"
-	@echo "make bench  four networks: switchable bundles against static sessions (NETS=\"t12 cnn\")"
-	@echo "make docs   regenerate docs/cli.md from the commands' help"
-	@echo "make clean  remove what was built (.venv stays)"
+	@echo "make dev        set up .venv with hwnas, editable, and its tools"
+	@echo "make check      ruff, mypy, import-linter"
+	@echo "make test       all tests that need this machine alone"
+	@echo "make test-board tests on an emulated aarch64 board, by ssh and adb; needs root and Debian"
+	@echo "make demo       the whole path on the digits example, into build/demo"
+	@echo "make bench      bench-switching: bundles against static sessions (NETS=\"t12 cnn\"), and"
+	@echo "                bench-prediction: predictions against measurements (SPACES=\"vit\")"
+	@echo "make docs       regenerate docs/cli.md from the commands' help"
+	@echo "make clean      remove what was built (.venv stays)"
 
 dev: $(STAMP)
 
@@ -67,11 +69,21 @@ check: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+test-board: $(STAMP)
+	$(BIN)/python tests/board/run.py
+
 demo: $(STAMP)
 	bash examples/digits/demo.sh build/demo
 
 bench: $(STAMP)
+	@$(BIN)/python benchmarks/bench_switching.py $(NETS); switching=$$?; \
+	$(BIN)/python benchmarks/bench_prediction.py $(SPACES) && exit $$switching
+
+bench-switching: $(STAMP)
 	$(BIN)/python benchmarks/bench_switching.py $(NETS)
+
+bench-prediction: $(STAMP)
+	$(BIN)/python benchmarks/bench_prediction.py $(SPACES)
 
 docs: $(STAMP)
 	@mkdir -p docs build

@@ -58,7 +58,7 @@ class MobileNet(nn.Module):
         self.image = image
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.modules_of = nn.ModuleDict({"stem": _stem()})
+            self.modules_of = nn.ModuleDict({"stem": stem()})
             slots = [Slot(name="stem", reads=("image",), writes=("x",))]
             rules = []
             before = 16
@@ -71,10 +71,10 @@ class MobileNet(nn.Module):
                     before = width
                 slots += [Slot(name=name) for name in names]
                 rules.append(PrefixDepth(name=f"d{index}_", slots=names, depths=(2, 3, 4)))
-            self.modules_of["head"] = _head(before, classes)
+            self.modules_of["head"] = head(before, classes)
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
-                    _draw_statistics(module)
+                    draw_statistics(module)
         slots.append(Slot(name="head", reads=("x",), writes=("logits",)))
         self.space = Space(
             slots=tuple(slots), rules=tuple(rules), inputs=("image",), outputs=("logits",)
@@ -92,35 +92,33 @@ class MobileNet(nn.Module):
         return {"image": torch.randn(size, generator=torch.Generator().manual_seed(0))}
 
 
-def _draw_statistics(norm: nn.BatchNorm2d) -> None:
+def draw_statistics(norm: nn.BatchNorm2d) -> None:
     """Statistics as after training: with those of a fresh network, folding would be trivial."""
     for tensor, low, high in ((norm.running_mean, -0.1, 0.1), (norm.running_var, 0.5, 1.5)):
         if tensor is not None:
             nn.init.uniform_(tensor, low, high)
 
 
-def _conv(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
     )
 
 
-def _stem() -> nn.Module:
+def stem() -> nn.Module:
     return nn.Sequential(
-        _conv(3, 16, 3, 2),
+        conv(3, 16, 3, 2),
         nn.Hardswish(),
-        _conv(16, 16, 3, groups=16),
+        conv(16, 16, 3, groups=16),
         nn.ReLU(),
-        _conv(16, 16, 1),
+        conv(16, 16, 1),
     )
 
 
-def _head(inputs: int, classes: int) -> nn.Module:
+def head(inputs: int, classes: int) -> nn.Module:
     return nn.Sequential(
-        _conv(inputs, 960, 1),
+        conv(inputs, 960, 1),
         nn.Hardswish(),
         nn.AdaptiveAvgPool2d(1),
         nn.Conv2d(960, 1280, 1),
@@ -130,7 +128,7 @@ def _head(inputs: int, classes: int) -> nn.Module:
     )
 
 
-class _Squeeze(nn.Module):
+class Squeeze(nn.Module):
     """Squeeze and excitation: each channel scaled by what the whole image says of it."""
 
     def __init__(self, width: int) -> None:
@@ -165,12 +163,12 @@ class _Inverted(nn.Module):
         middle = 4 * inputs
         self.residual = stride == 1 and inputs == width
         self.body = nn.Sequential(
-            _conv(inputs, middle, 1),
+            conv(inputs, middle, 1),
             activation(),
-            _conv(middle, middle, kernel, stride, groups=middle),
+            conv(middle, middle, kernel, stride, groups=middle),
             activation(),
-            *([_Squeeze(middle)] if squeeze else []),
-            _conv(middle, width, 1),
+            *([Squeeze(middle)] if squeeze else []),
+            conv(middle, width, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -30,6 +30,9 @@ from hwnas.manifest import (
 )
 from hwnas.program import Program, assemble, check, program_kind
 from hwnas.space import Subnet
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = [
     "MANIFEST",
@@ -172,12 +175,34 @@ class Bundle:
             first.setdefault(block.kind, unit)
         return first
 
+    def subnet(self, name: str) -> Subnet:
+        """The subnet of that name: any of the space, or one that ships (form ``subnets``).
+
+        Raises:
+            UnknownName: there is none.
+        """
+        if self.manifest.form == "space":
+            return self.manifest.space.find(name)
+        return Subnet(name=name, spec=name, choices=self.entry(name).choices)
+
     def program(self, subnet: Subnet) -> Program:
-        """The program of block calls of ``subnet`` (form ``space``)."""
-        return assemble(self.manifest.space, subnet)
+        """The program of ``subnet``: of calls of blocks, or of segments (form ``subnets``).
+
+        Raises:
+            UnknownName: it does not ship (form ``subnets``).
+        """
+        if self.manifest.form == "space":
+            return assemble(self.manifest.space, subnet)
+        return self.entry(subnet.name).program
 
     def subnet_kind(self, subnet: Subnet) -> str:
-        """Structural hash of ``subnet``: the key of its whole-subnet measurements."""
+        """Structural hash of ``subnet``, from either form: the key of its measurements as a whole.
+
+        Raises:
+            UnknownName: as :meth:`program`.
+        """
+        if self.manifest.form != "space":
+            return self.entry(subnet.name).kind
         kinds = {unit: block.kind for unit, block in self.manifest.blocks.items()}
         return program_kind(self.program(subnet), kinds)
 
@@ -193,7 +218,13 @@ class Bundle:
             raise UnknownName("subnet", name, list(self.manifest.subnets)) from None
 
     def weight_bytes(self, subnet: Subnet) -> int:
-        """Bytes of weights that ``subnet`` uses, each byte counted once (form ``space``)."""
+        """Bytes of weights that ``subnet`` uses, from either form, each byte counted once.
+
+        Raises:
+            UnknownName: as :meth:`program`.
+        """
+        if self.manifest.form != "space":
+            return self.entry(subnet.name).weight_bytes
         return bytes_used(self.manifest.blocks[unit] for unit in subnet.blocks)
 
 
@@ -287,6 +318,37 @@ class BundleWriter:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(model)
         return hashlib.sha256(model).hexdigest(), len(model)
+
+    def add_segment(
+        self,
+        unit: str,
+        model: ModelProto,
+        weights: tuple[WeightRange, ...] = (),
+        blocks: tuple[str, ...] = (),
+    ) -> Segment:
+        """Write ``model`` as the segment ``unit``, and describe it.
+
+        Args:
+            unit: its id.
+            model: with static shapes; its weights lie in the weights file.
+            weights: what it uses of them.
+            blocks: that it holds, in order; none if it was cut elsewhere.
+        """
+        from hwnas.graphs import graph_kind, signature  # imports onnx, which reading does without
+
+        file = f"segments/{unit}.onnx"
+        sha256, size = self.add_graph(file, model.SerializeToString(deterministic=True))
+        inputs, outputs = signature(model.graph)
+        return Segment(
+            blocks=blocks,
+            file=file,
+            sha256=sha256,
+            bytes=size,
+            kind=graph_kind(model),
+            inputs=inputs,
+            outputs=outputs,
+            weights=weights,
+        )
 
     def weights(self) -> WeightsFile:
         """Describe the weights file, which must have been written into :attr:`folder`."""

@@ -15,10 +15,16 @@
     │   └── OtherDevice             a table of another device
     ├── PlanError                   a plan is missing, damaged, or of another bundle
     ├── ProfileError                measuring could not go on (full disk, no such core)
+    │   └── RemoteError             something on a device failed there
+    │       └── DeviceFull          no space is left there
     ├── InputError                  an input tensor of the wrong name, shape or dtype
     ├── Infeasible                  no subnet meets the budgets; ``exit_code`` 3
     ├── VerificationFailed          an artifact computes something else; ``exit_code`` 4
     └── UnreachableDevice           a device does not answer; ``exit_code`` 5
+        ├── LinkLost                it answered and then no longer; this is tried again
+        ├── NoSuchDevice            nothing is there under that name, or it refuses to talk
+        ├── AuthenticationFailed    it does not let this user in
+        └── HostKeyChanged          it is not, or not known to be, the device that it says it is
 
 Each error has a ``cause`` (what is wrong, with the values seen) and a ``fix`` (what to do about
 it). The command line prints both and never a traceback.
@@ -30,17 +36,23 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "AuthenticationFailed",
     "BundleError",
+    "DeviceFull",
+    "HostKeyChanged",
     "HwnasError",
     "Infeasible",
     "InputError",
+    "LinkLost",
     "MissingExtra",
     "MissingMeasurements",
     "NewerSchema",
+    "NoSuchDevice",
     "OtherDevice",
     "OtherMachine",
     "PlanError",
     "ProfileError",
+    "RemoteError",
     "SignatureError",
     "SupernetError",
     "TableError",
@@ -161,6 +173,14 @@ class ProfileError(HwnasError):
     """Measuring could not go on."""
 
 
+class RemoteError(ProfileError):
+    """Something failed on a device that was reached; says what it printed."""
+
+
+class DeviceFull(RemoteError):
+    """No space is left on a device; says where and how much is needed."""
+
+
 class InputError(HwnasError):
     """An input tensor of the wrong name, shape or dtype."""
 
@@ -183,3 +203,19 @@ class UnreachableDevice(HwnasError):
     """A device does not answer."""
 
     exit_code = 5
+
+
+class LinkLost(UnreachableDevice):
+    """A device answered and then no longer. What it was told to do may go on there."""
+
+
+class NoSuchDevice(UnreachableDevice):
+    """No device is there under this name or address, or nothing there listens."""
+
+
+class AuthenticationFailed(UnreachableDevice):
+    """A device does not let this user in: no accepted key, or an unanswered question there."""
+
+
+class HostKeyChanged(UnreachableDevice):
+    """A host's key is not the one on record, or none is on record yet."""

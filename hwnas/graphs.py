@@ -8,13 +8,19 @@ inline, because they are structure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
 from hwnas.errors import BundleError
+from hwnas.manifest import WeightRange
 from hwnas.program import TensorSpec
+from hwnas.weights import Stored
 
 __all__ = [
     "external_location",
@@ -23,7 +29,9 @@ __all__ = [
     "graph_kind",
     "parse_model",
     "point_to",
+    "point_to_stored",
     "signature",
+    "tensor_values",
 ]
 
 
@@ -63,6 +71,32 @@ def point_to(tensor: TensorProto, location: str, offset: int, length: int) -> No
     del tensor.external_data[:]
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
+
+
+def point_to_stored(
+    graph: GraphProto, location: str, parts: Mapping[str, WeightRange], layout: Mapping[str, Stored]
+) -> None:
+    """Point every external initialiser to its part of a stored tensor.
+
+    Args:
+        graph: changed in place.
+        location: the weights file, relative to the graph's folder.
+        parts: initialiser name to what it uses.
+        layout: of the weights file.
+    """
+    for tensor in external_tensors(graph):
+        part = parts[tensor.name]
+        point_to(tensor, location, layout[part.tensor].offset + part.offset, part.length)
+
+
+def tensor_values(tensor: TensorProto, weights: Path) -> NDArray[Any]:
+    """The values of an initialiser; where external, a read-only mapping of the file ``weights``."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return onnx.numpy_helper.to_array(tensor)
+    offset, length = external_range(tensor)
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    raw = np.memmap(weights, np.uint8, "r", offset, (length,))
+    return raw.view(dtype).reshape(tuple(tensor.dims))
 
 
 def signature(graph: GraphProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

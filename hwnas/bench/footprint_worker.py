@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hwnas.agent.readings import pss_bytes
 from hwnas.bench.contenders import Contender, Stock, Switched, SwitchModel
 from hwnas.bundle import Bundle
 from hwnas.errors import HwnasError
-from hwnas.profile.memory import pss_bytes
 from hwnas.runtime.inputs import random_inputs
 
 __all__ = ["main"]

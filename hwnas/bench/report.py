@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from hwnas import __version__
+from hwnas.agent.fingerprint import collect
+from hwnas.agent.protocol import RuntimeInfo
+from hwnas.agent.settings import Settings
 from hwnas.bench.contenders import MODEL
 from hwnas.bench.footprint import ALONE, Footprint, footprints
 from hwnas.bench.latency import Compared, compare_subnets
 from hwnas.bench.static import prepare
 from hwnas.bundle import Bundle
 from hwnas.errors import BundleError
-from hwnas.profile.fingerprint import Fingerprint, collect
+from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
 from hwnas.profile.interleave import Rounds
-from hwnas.profile.protocol import RuntimeInfo
-from hwnas.profile.settings import Settings
 from hwnas.runtime.native import native_missing
 
 __all__ = ["Report", "compare_all"]
@@ -213,4 +214,4 @@ def _device(threads: int) -> Fingerprint:
     from hwnas.runtime.ort import onnxruntime as ort  # by now it has been imported anyhow
 
     runtime = RuntimeInfo("onnxruntime", ort.__version__, "CPUExecutionProvider")
-    return collect(runtime, Settings(threads=threads))
+    return read_fingerprint(collect(runtime, Settings(threads=threads)))

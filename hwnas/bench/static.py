@@ -19,18 +19,17 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 import hwnas
-from hwnas.bundle import MANIFEST, WEIGHTS, Bundle
+from hwnas.bundle import WEIGHTS, Bundle, BundleWriter
 from hwnas.errors import BundleError, HwnasError
 from hwnas.files import sha256_file
 from hwnas.graphs import (
     external_location,
     external_range,
     external_tensors,
-    graph_kind,
     parse_model,
     signature,
 )
-from hwnas.manifest import Manifest, Segment, SubnetEntry, WeightsFile
+from hwnas.manifest import Manifest, SubnetEntry, WeightsFile
 from hwnas.program import Call, Program
 from hwnas.weights import write_weights
 
@@ -147,42 +146,31 @@ def _write(
             f"the static export of {name} does not take and give what {bundle.path} does",
             "export both from the same network",
         )
-    (folder / "segments").mkdir(parents=True)
+    folder.mkdir()
     _link(weights, folder / WEIGHTS)
-    file = folder / "segments" / f"{_UNIT}.onnx"
-    file.write_bytes(model.SerializeToString(deterministic=True))
-    size = file.stat().st_size
+    writer = BundleWriter(folder)
+    segment = writer.add_segment(_UNIT, model)
     ranges = {external_range(tensor) for tensor in external_tensors(model.graph)}
     used = sum(length for _, length in ranges)
     values = {spec.name: f"out.{i}" for i, spec in enumerate(outputs)}
     call = Call(unit=_UNIT, inputs=tuple(s.name for s in inputs), outputs=tuple(values.values()))
-    segment = Segment(
-        file=f"segments/{file.name}",
-        sha256=sha256_file(file),
-        bytes=size,
-        kind=graph_kind(model),
-        inputs=inputs,
-        outputs=outputs,
-        weights=(),
-    )
     program = Program(inputs=call.inputs, calls=(call,), outputs=values)
     entry = bundle.entry(name)
-    manifest = Manifest(
-        hwnas=hwnas.__version__,
-        form="subnets",
-        space=source.space,
-        inputs=inputs,
-        outputs=outputs,
-        weights=WeightsFile(file=WEIGHTS, sha256=digest, bytes=weights.stat().st_size),
-        segments={_UNIT: segment},
-        subnets={
-            name: SubnetEntry(
-                choices=entry.choices, program=program, kind=entry.kind, weight_bytes=used
-            )
-        },
+    static = SubnetEntry(choices=entry.choices, program=program, kind=entry.kind, weight_bytes=used)
+    writer.finish(
+        Manifest(
+            hwnas=hwnas.__version__,
+            form="subnets",
+            space=source.space,
+            inputs=inputs,
+            outputs=outputs,
+            # Hashed once: it is one file under many names.
+            weights=WeightsFile(file=WEIGHTS, sha256=digest, bytes=weights.stat().st_size),
+            segments={_UNIT: segment},
+            subnets={name: static},
+        )
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
-    return Static(file, folder, folder, size + used)
+    return Static(folder / segment.file, folder, folder, segment.bytes + used)
 
 
 def _by_name(spec: object) -> str:

@@ -190,11 +190,7 @@ def command(
         [
             [
                 item.subnet.name,
-                human_bytes(
-                    source.weight_bytes(item.subnet)
-                    if source.manifest.form == "space"
-                    else source.entry(item.subnet.name).weight_bytes
-                ),
+                human_bytes(source.weight_bytes(item.subnet)),
                 "-" if item.quality is None else f"{item.quality:.4f}",
             ]
             for item in wanted

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from hwnas.bundle import Bundle
+from hwnas.doctor.governor import hold_governor
 from hwnas.errors import UsageError
 from hwnas.link import whole
 from hwnas.profile import (
+    Descriptor,
+    Fingerprint,
     Job,
     Profiler,
     Progress,
@@ -26,13 +31,16 @@ from hwnas.profile import (
     subnet_job,
 )
 from hwnas.space import Subnet
+from hwnas.table import Lut
 
 __all__ = [
     "Device",
     "device_options",
     "measuring_bar",
     "open_device",
-    "parse_affinity",
+    "open_table",
+    "pinned",
+    "settings_for",
     "whole_jobs",
 ]
 
@@ -43,7 +51,11 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--profiler", default="onnxruntime", show_default=True, help="How cost is read there."
     )(command)
     return click.option(
-        "--target", default="cpu", show_default=True, help="Where code runs: cpu is this machine."
+        "--target",
+        default="cpu",
+        show_default=True,
+        help="Where code runs: cpu is this machine; ssh://[user@]host, adb://SERIAL, a name that "
+        "'hwnas devices' lists, or a .toml file.",
     )(command)
 
 
@@ -54,10 +66,78 @@ class Device:
     target: Target
     profiler: Profiler
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Do about the device's governors what its descriptor says, while it measures."""
+        shell = self.target.shell()
+        if shell is None or self.target.descriptor.policy.governor == "record":
+            yield
+            return
+        with hold_governor(shell, self.target.descriptor, lambda text: click.echo(text, err=True)):
+            yield
 
-def open_device(target: str, profiler: str) -> Device:
+
+@contextmanager
+def open_device(target: str, profiler: str) -> Iterator[Device]:
     """Find both plug-ins by name; unknown names are errors that list the known ones."""
-    return Device(load_target(target), load_profiler(profiler))
+    found = load_target(target)
+    try:
+        yield Device(found, load_profiler(profiler))
+    finally:
+        found.close()
+
+
+def settings_for(descriptor: Descriptor, affinity: str | None, **given: Any) -> Settings:
+    """Settings as the descriptor wants them, with what was ``given`` (not None) before that.
+
+    Args:
+        descriptor: of the target.
+        affinity: ``auto``, ``none``, cores as in ``0,1``, or None for the descriptor's.
+        given: fields of :class:`~hwnas.profile.Settings`.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+    values = descriptor.overrides() | {k: v for k, v in given.items() if v is not None}
+    if affinity not in (None, "auto"):
+        values["affinity"] = None if affinity == "none" else _cores(affinity or "")
+    return Settings(**values)
+
+
+def pinned(settings: Settings, target: Target, affinity: str | None) -> Settings:
+    """``settings`` with cores to pin to, where neither user nor descriptor named any.
+
+    The last cores that the target allows, one per thread: the first ones serve most interrupts.
+    """
+    if settings.affinity is not None or affinity not in (None, "auto"):
+        return settings
+    cores = target.cores()
+    if len(cores) < settings.threads:
+        return settings
+    return replace(settings, affinity=tuple(cores[-settings.threads :]))
+
+
+@contextmanager
+def open_table(
+    path: Path, resume: bool, fingerprint: Fingerprint, settings: Settings, emulated: bool
+) -> Iterator[Lut]:
+    """The table to measure into: a new one, or with ``resume`` the one that is there.
+
+    An emulated device gets one that is gone afterwards: its times mean nothing.
+    """
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / path.name if emulated else path
+        # A run that was cut off before its first row left no table; resuming then begins one.
+        again = resume and place.exists()
+        with (Lut.resume if again else Lut.create)(place, fingerprint, settings) as lut:
+            yield lut
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(core) for core in text.split(","))
+    except ValueError:
+        raise UsageError(f"{text!r} are no cores", "give --affinity 0,1 or auto or none") from None
 
 
 def whole_jobs(bundle: Bundle, subnets: Iterable[Subnet]) -> list[Job]:
@@ -67,23 +147,6 @@ def whole_jobs(bundle: Bundle, subnets: Iterable[Subnet]) -> list[Job]:
     ]
 
 
-def parse_affinity(text: str, settings: Settings, target: Target) -> tuple[int, ...] | None:
-    """Cores from ``auto``, ``none`` or ``0,1``.
-
-    ``auto`` takes the last cores that the target allows, one per thread: the first ones serve
-    most interrupts.
-    """
-    if text == "none":
-        return None
-    if text == "auto":
-        cores = target.cores()
-        return tuple(cores[-settings.threads :]) if len(cores) >= settings.threads else None
-    try:
-        return tuple(int(core) for core in text.split(","))
-    except ValueError:
-        raise UsageError(f"{text!r} are no cores", "give --affinity 0,1 or auto or none") from None
-
-
 @contextmanager
 def measuring_bar() -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows how far measuring is, with the time left; on a terminal only."""
@@ -91,16 +154,16 @@ def measuring_bar() -> Iterator[Callable[[Progress], None]]:
     columns = (
         TextColumn("measuring"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[label]}"),
     )
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("measuring", total=None, left="", label="")
+        task = bar.add_task("measuring", total=1.0, left="", label="")
 
         def update(found: Progress) -> None:
             left = "" if found.seconds_left is None else f"{found.seconds_left:.0f} s left"
-            bar.update(task, completed=found.done, total=found.total, left=left, label=found.label)
+            bar.update(task, completed=found.fraction, left=left, label=found.label)
             if found.status == "error":
                 click.echo(f"failed: {found.label}: {found.error}", err=True)
 

@@ -1,31 +1,37 @@
-"""``hwnas profile``: measure a bundle's blocks into a lookup table."""
+"""``hwnas profile``: measure a bundle's blocks into a lookup table, here or on a device."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hwnas.bundle import Bundle
+from hwnas.cli import profile_offline, profile_tables
 from hwnas.cli.measuring import (
+    Device,
     device_options,
     measuring_bar,
     open_device,
-    parse_affinity,
+    open_table,
+    pinned,
+    settings_for,
     whole_jobs,
 )
-from hwnas.cli.output import format_option, human_bytes, print_json, print_table, quote, verdict
+from hwnas.cli.output import format_option, quote
+from hwnas.errors import UsageError
 from hwnas.files import refuse_overlap
-from hwnas.profile import Settings, block_jobs, profile
-from hwnas.table import CostModel, Lut
+from hwnas.profile import Job, Settings, block_jobs, profile
+from hwnas.space import Subnet
+from hwnas.table import choose, holdout
 
 __all__ = ["command"]
 
 
 @click.command("profile")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @device_options
 @click.option(
     "-o",
@@ -37,23 +43,33 @@ __all__ = ["command"]
     help="The lookup table to write.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a table that is there.")
-@click.option("--retry-failed", is_flag=True, help="With --resume: try failed kinds again.")
 @click.option(
-    "--subnet",
-    "names",
-    multiple=True,
-    default=("max", "min"),
-    show_default=True,
-    help="Measure this subnet whole, to calibrate predictions; may be given again.",
+    "--retry-failed", is_flag=True, help="With --resume: try what failed or is invalid again."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--calibrate",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="Whole subnets to measure, chosen so that predictions gain most from them.",
+)
+@click.option(
+    "--check",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Other whole subnets to measure, which predictions are checked on.",
+)
+@click.option("--subnet", "names", multiple=True, help="Measure this subnet whole, too.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of one inference.  [default: 1]"
+)
 @click.option(
     "--affinity",
-    default="auto",
-    show_default=True,
-    help="Cores to pin to, as in 0,1; auto takes the last ones, one per thread; none pins not.",
+    help="Cores to pin to, as in 0,1; auto takes the last ones, one per thread; none pins not.  "
+    "[default: auto]",
 )
-@click.option("--provider", default="", help="Execution provider; by default the profiler's own.")
+@click.option("--provider", help="Execution provider; by default the profiler's own.")
 @click.option(
     "--ci",
     type=click.FloatRange(min=0, min_open=True),
@@ -64,137 +80,118 @@ __all__ = ["command"]
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
-    default=120.0,
-    show_default=True,
-    help="Seconds after which a measurement is killed and recorded as failed.",
+    help="Seconds at one item after which it is killed and recorded as failed.  [default: 120]",
+)
+@click.option("--energy/--no-energy", default=None, help="Joules too, where there is a counter.")
+@click.option(
+    "--pack",
+    type=click.Path(path_type=Path),
+    help="Measure nothing: write all that the target needs into this .tar, to be carried there.",
+)
+@click.option(
+    "--run", "job", type=click.Path(path_type=Path), help="On the device: measure a packed job."
+)
+@click.option(
+    "--collect",
+    "journal",
+    type=click.Path(path_type=Path),
+    help="Read what --run has measured (its folder, journal or .tar) into the table.",
 )
 @format_option
 def command(
-    bundle: Path,
+    bundle: Path | None,
     target: str,
     profiler: str,
     path: Path,
     resume: bool,
     retry_failed: bool,
+    calibrate: int,
+    check: int,
     names: tuple[str, ...],
-    threads: int,
-    affinity: str,
-    provider: str,
-    ci: float,
-    time_limit: float,
+    pack: Path | None,
+    job: Path | None,
+    journal: Path | None,
     output: str,
+    **given: Any,
 ) -> None:
     """Measure every kind of block of BUNDLE on a target, and some subnets whole.
 
-    Each measurement runs in a process of its own, which is killed at the time limit. Raw samples
-    are written as they come; a run that is cut off goes on with --resume. A kind that fails is a
-    row with its error.
+    Kinds are measured in rounds, each in turn, in processes that are killed at the time limit,
+    until the median is known well enough. Each result has a verdict: ok, flag, invalid or unknown,
+    with the reasons. A run that is cut off goes on with --resume; a kind that fails is a row with
+    its error. It ends with predictions against measurements of subnets that were not used to fit.
     """
+    if sum(one is not None for one in (pack, job, journal)) > 1:
+        raise UsageError("--pack, --run and --collect are three steps", "give one of them")
+    if job is not None:
+        profile_offline.run(job, output)
+        return
+    if bundle is None:
+        raise UsageError("no BUNDLE to measure", "hwnas profile net.hwnas -o lut.db")
     refuse_overlap(path, [bundle])
     source = Bundle.open(bundle, "space")
-    subnets = {s.name: s for s in (source.manifest.space.find(name) for name in names)}
-    device = open_device(target, profiler)
-    settings = Settings(
-        threads=threads, provider=provider, relative_ci=ci / 100, time_limit_s=time_limit
-    )
-    settings = replace(settings, affinity=parse_affinity(affinity, settings, device.target))
-    fingerprint = device.target.fingerprint(device.profiler, settings)
-    # A run that was cut off before its first row left no table; --resume then begins one.
-    again = resume and path.exists()
-    opened = (Lut.resume if again else Lut.create)(path, fingerprint, settings)
-    with opened as lut:
-        if retry_failed:
-            lut.clear_failures()
-        jobs = [*block_jobs(source), *whole_jobs(source, subnets.values())]
-        try:
-            with measuring_bar() as progress:
-                done = profile(jobs, lut, device.target, device.profiler, settings, progress)
-        except KeyboardInterrupt:
-            following = quote("hwnas", "profile", bundle, "-o", path, "--resume")
-            click.echo(f"interrupted; what was measured is kept. Go on: {following}", err=True)
-            raise
-        keys = {(job.key, job.scope) for job in jobs}
-        failures = [f for f in lut.failures() if (f.key, f.scope) in keys]
-        unpriced = [f for f in failures if f.scope == "block"]
-        found = {
-            "path": str(path),
-            "device": fingerprint.summary(),
-            "measured": done.measured,
-            "skipped": done.skipped,
-            "failed": [{"label": f.label, "kind": f.key, "error": f.error} for f in failures],
-            "kinds": _kinds(source, lut),
-            "model": None if unpriced else CostModel(source, lut).describe(),
-        }
-    words: list[str | Path] = ["hwnas", "select", bundle, "--lut", path]
-    words += ["--max-latency", "p50=50%"]
-    if (target, profiler) != ("cpu", "onnxruntime"):
-        words += ["--target", target, "--profiler", profiler]
-    following = quote(*words, "-o", "plan.json")
-    if output == "json":
-        print_json({**found, "next": following})
-    else:
-        _print(found, following)
-    if failures:
+    wanted = _wanted(source, calibrate, check, names)
+    if journal is not None:
+        profile_offline.collect(source, journal, path, resume, wanted.checks, output)
+        return
+    with open_device(target, profiler) as device:
+        given["relative_ci"] = given.pop("ci") / 100
+        given["time_limit_s"] = given.pop("time_limit")
+        affinity = given.pop("affinity")
+        settings = settings_for(device.target.descriptor, affinity, **given)
+        if pack is not None:
+            profile_offline.pack(wanted.jobs, device, settings, pack, bundle, output)
+            return
+        settings = pinned(settings, device.target, affinity)
+        failed = _measure(source, wanted, device, settings, path, resume, retry_failed, output)
+    if failed:
         raise click.exceptions.Exit(1)
 
 
-def _kinds(source: Bundle, lut: Lut) -> list[dict[str, Any]]:
-    blocks = source.manifest.blocks.values()
-    kinds: list[dict[str, Any]] = []
-    for kind, unit in source.kinds().items():
-        measured = lut.measurement(kind, "block")
-        if measured is None:
-            continue
-        kinds.append(
-            {
-                "block": unit,
-                "kind": kind,
-                "blocks": sum(block.kind == kind for block in blocks),
-                "p50_ms": measured.p50_ms,
-                "p95_ms": measured.p95_ms,
-                "p50_interval_ms": measured.statistics.p50_interval_ms,
-                "runs": len(measured.ns),
-                "stopped_by": measured.stopped_by,
-                "memory_bytes": _sum(measured.load_bytes, measured.run_bytes),
-            }
-        )
-    return kinds
+@dataclass(frozen=True)
+class _Wanted:
+    """What is measured: all jobs, and the subnets among them that predictions are checked on."""
+
+    jobs: list[Job]
+    checks: list[Subnet]
 
 
-def _half_width(interval: tuple[float, float], median: float) -> str:
-    return f"{100 * (interval[1] - interval[0]) / 2 / median:.1f}%"
+def _wanted(source: Bundle, calibrate: int, check: int, names: tuple[str, ...]) -> _Wanted:
+    space = source.manifest.space
+    named = [space.find(name) for name in names]
+    fitted = {subnet.spec: subnet for subnet in [*choose(source, calibrate), *named]}
+    checks = holdout(source, check, list(fitted.values()))
+    whole = whole_jobs(source, [*fitted.values(), *checks])
+    once = {job.key: job for job in whole}
+    return _Wanted([*block_jobs(source), *once.values()], checks)
 
 
-def _sum(*parts: int | None) -> int | None:
-    return None if None in parts else sum(part or 0 for part in parts)
-
-
-def _print(found: dict[str, Any], following: str) -> None:
-    click.echo(f"device: {found['device']}")
-    rows = []
-    for kind in found["kinds"]:
-        interval, memory = kind["p50_interval_ms"], kind["memory_bytes"]
-        rows.append(
-            [
-                kind["block"],
-                kind["blocks"],
-                f"{kind['p50_ms']:.4f}",
-                "-" if interval is None else _half_width(interval, kind["p50_ms"]),
-                f"{kind['p95_ms']:.4f}",
-                "-" if memory is None else human_bytes(memory),
-                kind["runs"],
-                kind["stopped_by"],
-            ]
-        )
-    columns = ["kind (first block)", "blocks", "p50 ms", "+-", "p95 ms", "memory", "runs"]
-    print_table([*columns, "stopped by"], rows)
-    for line in found["model"] or ():
-        click.echo(f"model of {line}")
-    failed = found["failed"]
-    for failure in failed:
-        click.echo(f"failed: {failure['label']}: {failure['error']}")
-    done = f"{found['measured']} measured, {found['skipped']} done before, {len(failed)} failed"
-    if found["model"] is None:
-        verdict(f"{found['path']}: {done}; what has failed cannot be priced")
-    else:
-        verdict(f"{found['path']}: {done}", following)
+def _measure(
+    source: Bundle,
+    wanted: _Wanted,
+    device: Device,
+    settings: Settings,
+    path: Path,
+    resume: bool,
+    retry_failed: bool,
+    output: str,
+) -> int:
+    fingerprint = device.target.fingerprint(device.profiler.name, settings)
+    emulated = device.target.descriptor.emulated
+    with open_table(path, resume, fingerprint, settings, emulated) as lut:
+        if retry_failed:
+            lut.clear_failures()
+        try:
+            with measuring_bar() as progress, device.held():
+                done = profile(wanted.jobs, lut, device.target, device.profiler, settings, progress)
+        except KeyboardInterrupt:
+            again_with: list[str | Path] = ["hwnas", "profile", source.path, "-o", path]
+            if device.target.name != "cpu":
+                again_with += ["--target", device.target.name]
+            following = quote(*again_with, "--resume")
+            click.echo(f"interrupted; what was measured is kept. Go on: {following}", err=True)
+            raise
+        words: list[str | Path] = []
+        if (device.target.name, device.profiler.name) != ("cpu", "onnxruntime"):
+            words = ["--target", device.target.name, "--profiler", device.profiler.name]
+        return profile_tables.report(source, lut, wanted.jobs, wanted.checks, done, words, output)

@@ -24,14 +24,26 @@ def reference() -> str:
         for name in COMMANDS:
             command = cli.get_command(parent, name)
             assert command is not None
-            parts.append(_section(name, command, parent))
+            parts += _sections(name, command, parent)
     return "\n\n".join(parts) + "\n"
+
+
+def _sections(name: str, command: click.Command, parent: click.Context) -> list[str]:
+    """The command's own section, then those of the commands that it groups."""
+    found = [_section(name, command, parent)]
+    if isinstance(command, click.Group):
+        with click.Context(command, info_name=name, parent=parent) as context:
+            for inner in command.list_commands(context):
+                child = command.get_command(context, inner)
+                assert child is not None
+                found.append(_section(inner, child, context))
+    return found
 
 
 def _section(name: str, command: click.Command, parent: click.Context | None = None) -> str:
     settings = {"terminal_width": _WIDTH, "max_content_width": _WIDTH, **command.context_settings}
     with click.Context(command, info_name=name, parent=parent, **settings) as context:
-        title = name if parent is None else f"hwnas {name}"
+        title = context.command_path
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     return f"## {title}\n\n```text\n{text}\n```"
 

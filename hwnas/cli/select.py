@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hwnas.bundle import Bundle
+from hwnas.cli.lut_tables import print_notes
 from hwnas.cli.measuring import Device, device_options, measuring_bar, open_device, whole_jobs
 from hwnas.cli.output import (
     format_option,
@@ -109,7 +111,9 @@ def command(
     if quality is not None:
         rating = open_quality(quality, source, default_cache(source))
     try:
-        with _open(table, open_device(target, profiler) if measure else None) as lut:
+        with ExitStack() as stack:
+            device = stack.enter_context(open_device(target, profiler)) if measure else None
+            lut = stack.enter_context(_open(table, device))
             costs = CostModel(source, lut)
             with progress_bar("selecting") as progress:
                 plan = select(
@@ -118,12 +122,12 @@ def command(
                     wanted,
                     rating,
                     count=count,
-                    measure=_measure(source, lut, costs, target, profiler) if measure else None,
+                    measure=_measure(source, lut, costs, device) if device else None,
                     include=include,
                     fingerprint=lut.fingerprint.model_dump(mode="json"),
                     progress=lambda stage, done, total: progress(done, total, stage),
                 )
-            model = costs.describe()
+            model, notes = costs.describe(), costs.notes()
     except NothingFits as error:
         if output == "json":
             print_json({"infeasible": error.shortfall.model_dump(mode="json")})
@@ -131,9 +135,12 @@ def command(
     plan.save(path)
     following = quote("hwnas", "export", bundle, "--plan", path, "--to", "bundle", "-o", "out")
     if output == "json":
-        print_json({**plan.model_dump(mode="json"), "model": model, "next": following})
+        print_json(
+            {**plan.model_dump(mode="json"), "model": model, "notes": notes, "next": following}
+        )
         return
     _print(plan, model)
+    print_notes(notes)
     verdict(f"{path}: {len(plan.subnets)} subnets for {len(plan.tiers)} tiers", following)
 
 
@@ -150,7 +157,7 @@ def _open(table: Path, device: Device | None) -> Lut:
         return Lut.open(table)
     with Lut.open(table) as lut:
         settings = lut.settings
-    fingerprint = device.target.fingerprint(device.profiler, settings)
+    fingerprint = device.target.fingerprint(device.profiler.name, settings)
     try:
         return Lut.resume(table, fingerprint, settings)
     except OtherDevice as error:
@@ -160,13 +167,12 @@ def _open(table: Path, device: Device | None) -> Lut:
         ) from error
 
 
-def _measure(source: Bundle, lut: Lut, costs: CostModel, target: str, profiler: str) -> Any:
-    device = open_device(target, profiler)
+def _measure(source: Bundle, lut: Lut, costs: CostModel, device: Device) -> Any:
     settings = lut.settings
 
     def measure(subnet: Subnet) -> Cost:
         jobs = whole_jobs(source, [subnet])
-        with measuring_bar() as progress:
+        with measuring_bar() as progress, device.held():
             done = profile(jobs, lut, device.target, device.profiler, settings, progress)
         cost = costs.measured(subnet)
         if cost is None:

@@ -11,7 +11,6 @@ from hwnas.errors import PlanError, UsageError
 from hwnas.export import Wanted
 from hwnas.link.norms import NormMode, OwnNorms, read_norms
 from hwnas.select import Plan
-from hwnas.space import Subnet
 
 __all__ = ["further_subnets", "wanted_subnets", "with_norms"]
 
@@ -45,8 +44,7 @@ def wanted_subnets(source: Bundle, plan: Path | None, names: Sequence[str]) -> l
 
 def _shipped(source: Bundle, name: str) -> Wanted:
     entry = source.entry(name)
-    subnet = Subnet(name=name, spec=name, choices=entry.choices)
-    return Wanted(subnet, entry.quality, dict(entry.cost))
+    return Wanted(source.subnet(name), entry.quality, dict(entry.cost))
 
 
 def _planned(source: Bundle, plan: Path) -> list[Wanted]:
@@ -66,30 +64,45 @@ def _planned(source: Bundle, plan: Path) -> list[Wanted]:
 def further_subnets(
     source: Bundle, wanted: Sequence[Wanted], names: Sequence[str]
 ) -> tuple[list[Wanted], set[str]]:
-    """Subnets to name where the segments cover them; ``all`` is the rest of the space.
+    """Subnets to name where the segments cover them; ``all`` is every other one of ``source``.
 
     Returns:
         The subnets, and the names of those that nobody asked for by name.
+
+    Raises:
+        UsageError: a portable bundle lacks one, or there are too many for ``all``.
+        UnknownName: no such subnet in the space.
     """
-    if source.manifest.form == "subnets" and names:
+    portable = source.manifest.form == "subnets"
+    asked = [name for name in names if name != "all"]
+    lacking = [name for name in asked if portable and name not in source.manifest.subnets]
+    if lacking:
         raise UsageError(
-            "a portable bundle holds the blocks of its own subnets only",
+            f"{source.path} does not ship {lacking[0]!r}, and a portable bundle holds the blocks "
+            "of its own subnets only",
             "give the bundle that 'hwnas compile' wrote to name further ones with --also",
         )
-    space = source.manifest.space
-    named = {subnet.name: subnet for subnet in (space.find(n) for n in names if n != "all")}
-    found = dict(named)
+    items = [_shipped(source, n) if portable else Wanted(source.subnet(n)) for n in asked]
+    found = {item.subnet.name: item for item in items}
+    named = set(found)
     if "all" in names:
-        number = space.count()
-        if number > _MOST:
-            raise UsageError(
-                f"the space has {number:,} subnets; --also all tries {_MOST:,} at most",
-                "name those that you want with --also NAME",
-            )
-        found |= {subnet.name: subnet for subnet in space.subnets()}
+        for item in _everything(source):
+            found.setdefault(item.subnet.name, item)
     have = {item.subnet.name for item in wanted}
-    further = [Wanted(subnet) for name, subnet in found.items() if name not in have]
-    return further, set(found) - set(named)
+    further = [item for name, item in found.items() if name not in have]
+    return further, set(found) - named
+
+
+def _everything(source: Bundle) -> list[Wanted]:
+    if source.manifest.form == "subnets":
+        return [_shipped(source, name) for name in source.manifest.subnets]
+    number = source.manifest.space.count()
+    if number > _MOST:
+        raise UsageError(
+            f"the space has {number:,} subnets; --also all tries {_MOST:,} at most",
+            "name those that you want with --also NAME",
+        )
+    return [Wanted(subnet) for subnet in source.manifest.space.subnets()]
 
 
 def with_norms(

@@ -7,21 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto
-
 import hwnas
-from hwnas.bundle import WEIGHTS, Bundle, BundleWriter, bytes_used, write_bundle
+from hwnas.bundle import Bundle, BundleWriter, bytes_used, write_bundle
 from hwnas.errors import UsageError
 from hwnas.export.request import Wanted
 from hwnas.export.weights import WeightCut
-from hwnas.graphs import external_tensors, graph_kind, point_to, signature
-from hwnas.link import FinalisedLink, link, link_finalised
+from hwnas.link import link, link_finalised
 from hwnas.link.optimise import OPTIONS
-from hwnas.manifest import Finalised, Manifest, Segment, SubnetEntry, WeightRange
+from hwnas.manifest import Finalised, Manifest, Segment, SubnetEntry
 from hwnas.program import Program
 from hwnas.runtime.isa import here
 from hwnas.runtime.ort import onnxruntime as ort
-from hwnas.weights import read_layout, write_weights
 
 __all__ = ["export_bundle", "export_finalised"]
 
@@ -59,7 +55,7 @@ def export_bundle(
     with write_bundle(path, "subnets") as writer:
         cut.write(writer.folder)
         segments = {
-            unit: _segment(writer, unit, model, ranges[unit], linked.blocks[unit])
+            unit: writer.add_segment(unit, model, ranges[unit], linked.blocks[unit])
             for unit, model in linked.segments.items()
         }
         _finish(writer, bundle, wanted, segments, linked.programs)
@@ -99,9 +95,9 @@ def export_finalised(
     with write_bundle(path, "subnets") as writer:
         with link_finalised(
             bundle,
-            {item.subnet.name: _program(bundle, item) for item in wanted},
+            {item.subnet.name: bundle.program(item.subnet) for item in wanted},
             writer.folder,
-            {item.subnet.name: _program(bundle, item) for item in further},
+            {item.subnet.name: bundle.program(item.subnet) for item in further},
             {item.subnet.name: item.norms for item in wanted if item.norms is not None},
         ) as linked:
             for name, why in linked.uncovered.items():
@@ -111,7 +107,11 @@ def export_finalised(
                     f"the segments of {len(wanted)} subnets do not cover {name!r}: {why}",
                     f"export it with the others: --subnet {name}",
                 )
-            segments = _write_finalised(writer, linked)
+            linked.write_weights(writer.folder)
+            segments = {
+                unit: writer.add_segment(unit, model, linked.ranges(unit))
+                for unit, model in linked.segments.items()
+            }
             named = [i for i in (*wanted, *further) if i.subnet.name in linked.programs]
             record = here(ort.__version__, dict(OPTIONS))
             notes = {
@@ -124,47 +124,6 @@ def export_finalised(
         if accept is not None:
             accept(writer.folder)
     return Bundle.open(path, "subnets", verify=False)
-
-
-def _program(bundle: Bundle, item: Wanted) -> Program:
-    if bundle.manifest.form == "space":
-        return bundle.program(item.subnet)
-    return bundle.entry(item.subnet.name).program
-
-
-def _write_finalised(writer: BundleWriter, linked: FinalisedLink) -> dict[str, Segment]:
-    write_weights(writer.folder / WEIGHTS, linked.tensors)
-    layout = read_layout(writer.folder / WEIGHTS)
-    segments = {}
-    for unit, model in linked.segments.items():
-        ranges = linked.weights[unit]
-        for tensor in external_tensors(model.graph):
-            part = ranges[tensor.name]
-            point_to(tensor, WEIGHTS, layout[part.tensor].offset + part.offset, part.length)
-        segments[unit] = _segment(writer, unit, model, tuple(dict.fromkeys(ranges.values())), ())
-    return segments
-
-
-def _segment(
-    writer: BundleWriter,
-    unit: str,
-    model: ModelProto,
-    weights: tuple[WeightRange, ...],
-    blocks: tuple[str, ...],
-) -> Segment:
-    file = f"segments/{unit}.onnx"
-    sha256, size = writer.add_graph(file, model.SerializeToString(deterministic=True))
-    inputs, outputs = signature(model.graph)
-    return Segment(
-        blocks=blocks,
-        file=file,
-        sha256=sha256,
-        bytes=size,
-        kind=graph_kind(model),
-        inputs=inputs,
-        outputs=outputs,
-        weights=weights,
-    )
 
 
 def _finish(
@@ -209,10 +168,7 @@ def _finish(
 
 def _kind(bundle: Bundle, item: Wanted) -> str:
     """The key of whole-subnet measurements; scale and shift of its own make it another graph."""
-    if bundle.manifest.form == "space":
-        kind = bundle.subnet_kind(item.subnet)
-    else:
-        kind = bundle.entry(item.subnet.name).kind
+    kind = bundle.subnet_kind(item.subnet)
     if item.norms is None or item.norms.mode == "folded":
         return kind
     return hashlib.sha256(f"{kind} {item.norms.mode} norms".encode()).hexdigest()[:32]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from onnx import GraphProto
+
 from hwnas.bundle import Bundle
 from hwnas.export.request import Wanted
-from hwnas.graphs import external_tensors
+from hwnas.graphs import external_range, external_tensors
 from hwnas.link import whole
 from hwnas.link.norms import OWN_SCALE, NormMode
 from hwnas.profile.interleave import Ratio, interleave, pinned, ratio
@@ -19,6 +21,8 @@ from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.session import open_model
 
 __all__ = ["NormCost", "norm_costs"]
+
+_MODES: tuple[NormMode, ...] = ("shared", "folded")
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ def norm_costs(bundle: Bundle, wanted: Sequence[Wanted], *, seconds: float = 1.0
     for item in wanted:
         if item.norms is None:
             continue
-        sessions = []
-        for mode in ("shared", "folded"):
-            model = whole(bundle, item.subnet, replace(item.norms, mode=mode))
-            what = f"{item.subnet.name} with its own statistics"
-            sessions.append(open_model(model.SerializeToString(), folder, what, shared=False))
+        models = [whole(bundle, item.subnet, replace(item.norms, mode=mode)) for mode in _MODES]
+        what = f"{item.subnet.name} with its own statistics"
+        sessions = [
+            open_model(model.SerializeToString(), folder, what, shared=False) for model in models
+        ]
         runs = [lambda session=session: session.run(None, feeds) for session in sessions]
         with pinned(1):
             times, _ = interleave(runs, seconds, 5)
@@ -59,22 +63,15 @@ def norm_costs(bundle: Bundle, wanted: Sequence[Wanted], *, seconds: float = 1.0
                 subnet=item.subnet.name,
                 mode=item.norms.mode,
                 shared_over_folded=ratio([times[:, 0] / times[:, 1]]),
-                folded_bytes=_folded_bytes(bundle, item),
+                folded_bytes=_folded_bytes(models[0].graph),
             )
         )
     return costs
 
 
-def _folded_bytes(bundle: Bundle, item: Wanted) -> int:
+def _folded_bytes(shared: GraphProto) -> int:
     """Weights of the convolutions that a batch norm with statistics of its own follows."""
-    assert item.norms is not None
-    graph = whole(bundle, item.subnet, replace(item.norms, mode="shared")).graph
-    own = {tensor.name for tensor in graph.initializer if tensor.name.endswith(OWN_SCALE)}
-    scaled = {node.input[0] for node in graph.node if own & set(node.input[1:2])}
-    sizes = {tensor.name: tensor for tensor in external_tensors(graph)}
-    total = 0
-    for node in graph.node:
-        if node.output[0] in scaled and node.input[1] in sizes:
-            entries = {e.key: e.value for e in sizes[node.input[1]].external_data}
-            total += int(entries["length"])
-    return total
+    own = {tensor.name for tensor in shared.initializer if tensor.name.endswith(OWN_SCALE)}
+    scaled = {node.input[0] for node in shared.node if own & set(node.input[1:2])}
+    sizes = {tensor.name: external_range(tensor)[1] for tensor in external_tensors(shared)}
+    return sum(sizes.get(n.input[1], 0) for n in shared.node if n.output[0] in scaled)

@@ -20,19 +20,17 @@ from numpy.typing import NDArray
 from onnx import helper
 
 import hwnas
-from hwnas.bundle import WEIGHTS, Bundle
+from hwnas.bundle import Bundle
 from hwnas.errors import UnknownName, UsageError
 from hwnas.export.request import Wanted
 from hwnas.export.verify import Runner
 from hwnas.files import atomic_directory
-from hwnas.graphs import external_tensors, point_to
-from hwnas.link import FinalisedLink, link_finalised
+from hwnas.link import link_finalised
 from hwnas.link.gates import INDEX, merge_programs
 from hwnas.link.optimise import OPTIONS, Level
 from hwnas.runtime.isa import here
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.space import Subnet
-from hwnas.weights import read_layout, write_weights
 
 __all__ = ["INDEX", "MODEL", "export_onnx_switch", "index_of", "switch_runner"]
 
@@ -69,12 +67,7 @@ def export_onnx_switch(
     path, source = Path(path), bundle.manifest
     if len({item.subnet.name for item in wanted}) < 2:
         raise UsageError("one subnet leaves nothing to switch", "name more, or use --to onnx")
-    programs = {
-        item.subnet.name: bundle.program(item.subnet)
-        if source.form == "space"
-        else bundle.entry(item.subnet.name).program
-        for item in wanted
-    }
+    programs = {item.subnet.name: bundle.program(item.subnet) for item in wanted}
     for program in programs.values():
         if INDEX in (*program.inputs, *program.outputs):
             raise UsageError(
@@ -85,7 +78,7 @@ def export_onnx_switch(
     level: Level = "all" if finalise else "extended"
     with atomic_directory(path, "switchable ONNX model") as folder:
         with link_finalised(bundle, programs, folder, norms=norms, level=level) as linked:
-            _write_weights(folder, linked)
+            linked.write_weights(folder)
             model = merge_programs(linked.segments, linked.programs, source.inputs)
         properties = {
             _NAMES: json.dumps(list(programs)),
@@ -99,15 +92,6 @@ def export_onnx_switch(
         if accept is not None:
             accept(folder)
     return [path / MODEL]
-
-
-def _write_weights(folder: Path, linked: FinalisedLink) -> None:
-    write_weights(folder / WEIGHTS, linked.tensors)
-    layout = read_layout(folder / WEIGHTS)
-    for unit, segment in linked.segments.items():
-        for tensor in external_tensors(segment.graph):
-            part = linked.weights[unit][tensor.name]
-            point_to(tensor, WEIGHTS, layout[part.tensor].offset + part.offset, part.length)
 
 
 def switch_runner(folder: Path) -> Runner:

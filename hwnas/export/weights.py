@@ -11,9 +11,9 @@ from onnx import ModelProto
 
 from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import BundleError
-from hwnas.graphs import external_range, external_tensors, point_to
+from hwnas.graphs import external_range, external_tensors, point_to_stored
 from hwnas.manifest import WeightRange
-from hwnas.weights import Stored, map_weights, read_layout, write_weights
+from hwnas.weights import map_weights, read_layout, write_weights
 
 __all__ = ["WeightCut"]
 
@@ -34,7 +34,6 @@ class WeightCut:
             for part in self.ranges(model):
                 end = part.offset + part.length
                 self._used[part.tensor] = max(self._used.get(part.tensor, 0), end)
-        self._new: dict[str, Stored] = {}
 
     def ranges(self, model: ModelProto) -> tuple[WeightRange, ...]:
         """What ``model`` uses, in terms of the source; call before :meth:`write`."""
@@ -62,7 +61,7 @@ class WeightCut:
     def write(self, folder: Path) -> None:
         """Write the weights file into ``folder`` and point the models to it, in place."""
         parts = [
-            [self._find(*external_range(t)) for t in external_tensors(m.graph)]
+            {t.name: self._find(*external_range(t)) for t in external_tensors(m.graph)}
             for m in self._models
         ]
         whole = map_weights(self._source)
@@ -70,10 +69,9 @@ class WeightCut:
             folder / WEIGHTS,
             {name: self._cut(end, whole[name]) for name, end in self._used.items()},
         )
-        self._new = read_layout(folder / WEIGHTS)
+        layout = read_layout(folder / WEIGHTS)
         for model, ranges in zip(self._models, parts, strict=True):
-            for tensor, part in zip(external_tensors(model.graph), ranges, strict=True):
-                point_to(tensor, WEIGHTS, self._new[part.tensor].offset + part.offset, part.length)
+            point_to_stored(model.graph, WEIGHTS, ranges, layout)
 
     @staticmethod
     def _cut(end: int, whole: NDArray[Any]) -> NDArray[Any]:

@@ -21,8 +21,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from hwnas.bundle import Bundle
+from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import UsageError
+from hwnas.graphs import point_to_stored
 from hwnas.link.clusters import find_clusters
 from hwnas.link.emit import Segments, covered, emit
 from hwnas.link.hops import merge_types, read_types
@@ -35,6 +36,7 @@ from hwnas.link.pool import Pool, Pooled
 from hwnas.link.rings import split_rings
 from hwnas.manifest import WeightRange
 from hwnas.program import Call, Program, TensorSpec, check
+from hwnas.weights import read_layout, write_weights
 
 __all__ = ["FinalisedLink", "link_finalised"]
 
@@ -63,6 +65,21 @@ class FinalisedLink:
     uncovered: dict[str, str]
     rings: dict[str, tuple[int, ...]]
     whole_widths: dict[str, str]
+
+    def ranges(self, unit: str) -> tuple[WeightRange, ...]:
+        """What the segment ``unit`` uses of the stored tensors, each range once."""
+        return tuple(dict.fromkeys(self.weights[unit].values()))
+
+    def write_weights(self, folder: Path) -> None:
+        """Write the weights file into ``folder`` and point the segments to it, in place.
+
+        Raises:
+            HwnasError: the disk is full.
+        """
+        write_weights(folder / WEIGHTS, self.tensors)
+        layout = read_layout(folder / WEIGHTS)
+        for unit, model in self.segments.items():
+            point_to_stored(model.graph, WEIGHTS, self.weights[unit], layout)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from hwnas.link.pool import Pool, Pooled
 from hwnas.program import TensorSpec
 from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.ort import onnxruntime as ort
+from hwnas.runtime.session import session_options
 
 __all__ = ["merge_types", "read_types"]
 
@@ -44,15 +45,8 @@ def read_types(
     _read_from(pool, graph, model)
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked.values())
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    for key, value in (
-        ("session.disable_prepacking", "1"),
-        ("session.model_external_initializers_file_folder_path", str(pool.file.parent.resolve())),
-    ):
-        options.add_session_config_entry(key, value)
+    level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(str(pool.file.parent.resolve()), level, packed=False)
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 
 from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import InputError
-from hwnas.graphs import external_range
+from hwnas.graphs import tensor_values
 
 __all__ = ["OWN_SCALE", "NormMode", "Norms", "OwnNorms", "apply_norms", "read_norms"]
 
@@ -120,7 +120,8 @@ def _replace(
     changed.CopyFrom(model)
     graph = changed.graph
     convolved = {n.output[0]: n.input[1] for n in graph.node if n.op_type == "Conv"}
-    values = {tensor.name: _values(bundle, tensor) for tensor in graph.initializer}
+    weights = bundle.file(WEIGHTS)
+    values = {tensor.name: tensor_values(tensor, weights) for tensor in graph.initializer}
     variances = {n.input[4] for n in graph.node if n.op_type == "BatchNormalization"}
     for name, array in own.items():
         fits = array.shape == values[name].shape and np.isfinite(array).all()
@@ -174,15 +175,6 @@ def _to_depthwise(node: NodeProto, names: list[str], channels: int) -> None:
     del node.output[1:]
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("group", channels))
-
-
-def _values(bundle: Bundle, tensor: onnx.TensorProto) -> NDArray[Any]:
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return onnx.numpy_helper.to_array(tensor)
-    offset, length = external_range(tensor)
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    raw = np.memmap(bundle.file(WEIGHTS), np.uint8, "r", offset, (length,))
-    return raw.view(dtype).reshape(tuple(tensor.dims))
 
 
 def _prune(model: ModelProto) -> ModelProto:

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from hwnas.errors import HwnasError
-from hwnas.graphs import external_range
+from hwnas.graphs import tensor_values
 from hwnas.link.rename import captured, rename_node
 from hwnas.runtime.ort import onnxruntime as ort
+from hwnas.runtime.session import session_options
 
 __all__ = ["OPTIONS", "Finished", "Level", "optimise"]
 
@@ -50,12 +50,7 @@ class Finished:
 
     def array(self, tensor: TensorProto) -> NDArray[Any]:
         """The values of one of the model's initialisers; a mapping of the file where external."""
-        if tensor.data_location != TensorProto.EXTERNAL:
-            return onnx.numpy_helper.to_array(tensor)
-        offset, length = external_range(tensor)
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        raw = np.memmap(self.folder / _WEIGHTS, np.uint8, "r", offset, (length,))
-        return raw.view(dtype).reshape(tuple(tensor.dims))
+        return tensor_values(tensor, self.folder / _WEIGHTS)
 
 
 def optimise(
@@ -73,17 +68,11 @@ def optimise(
     Raises:
         HwnasError: ONNX Runtime refuses the graph, or the disk is full.
     """
-    options = ort.SessionOptions()
-    options.graph_optimization_level = _LEVELS[level]
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options = session_options(str(weights.resolve()), _LEVELS[level], packed=False)
     options.optimized_model_filepath = str(folder / _MODEL)
-    for key, value in (
-        ("session.optimized_model_external_initializers_file_name", _WEIGHTS),
-        ("session.disable_prepacking", "1"),
-        ("session.model_external_initializers_file_folder_path", str(weights.resolve())),
-    ):
-        options.add_session_config_entry(key, value)
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", _WEIGHTS
+    )
     try:
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         finished = onnx.load(folder / _MODEL, load_external_data=False)

@@ -26,13 +26,8 @@ def whole(bundle: Bundle, subnet: Subnet | str, norms: OwnNorms | None = None) -
         UnknownName: there is no such subnet.
         InputError: statistics that fit no batch norm.
     """
-    if bundle.manifest.form == "space":
-        found = bundle.manifest.space.find(subnet) if isinstance(subnet, str) else subnet
-        name, program = found.name, bundle.program(found)
-    else:
-        name = subnet if isinstance(subnet, str) else subnet.name
-        program = bundle.entry(name).program
-    return _join(bundle, program, name, norms)
+    found = bundle.subnet(subnet) if isinstance(subnet, str) else subnet
+    return _join(bundle, bundle.program(found), found.name, norms)
 
 
 def _join(bundle: Bundle, program: Program, name: str, norms: OwnNorms | None) -> ModelProto:

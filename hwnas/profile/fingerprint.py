@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from hwnas._version import __version__
-from hwnas.profile.settings import Settings
+from hwnas.agent.fingerprint import INSTRUCTION_SETS
+from hwnas.errors import ProfileError
 
-__all__ = ["Fingerprint", "RuntimeInfo", "collect", "read_cpuinfo", "read_governor"]
-
-_UNKNOWN = "unknown"
-_CPUINFO = Path("/proc/cpuinfo")
-_CPUFREQ = Path("/sys/devices/system/cpu")
-_INSTRUCTION_SETS = re.compile(
-    r"sse|ssse|avx|fma|f16c|bmi|amx|aes|sha|vaes|vpclmul|pclmul|gfni|popcnt|movbe|"
-    r"asimd|neon|vfp|fp16|fphp|fp$|sve|sme|bf16|i8mm|pmull|dotprod|crc32|atomics|jscvt|fcma"
-)
-"""Flags that change which code a runtime picks; the rest tells of the kernel and hypervisor."""
-
-
-@dataclass(frozen=True)
-class RuntimeInfo:
-    """The runtime that a profiler measures: its name, version and the provider in use."""
-
-    name: str
-    version: str
-    provider: str
+__all__ = ["Fingerprint", "read_fingerprint"]
 
 
 class Fingerprint(BaseModel):
@@ -76,7 +52,7 @@ class Fingerprint(BaseModel):
     @property
     def instruction_sets(self) -> frozenset[str]:
         """The flags that change which code a runtime picks."""
-        return frozenset(flag for flag in self.flags if _INSTRUCTION_SETS.match(flag))
+        return frozenset(flag for flag in self.flags if INSTRUCTION_SETS.match(flag))
 
     @property
     def flags_hash(self) -> str:
@@ -126,67 +102,21 @@ _COMPARED = {
 }
 
 
-def collect(runtime: RuntimeInfo, settings: Settings) -> Fingerprint:
-    """Read the fingerprint of this machine and process, which has pinned itself already."""
-    affinity = tuple(sorted(os.sched_getaffinity(0)))
-    cpu, flags = read_cpuinfo(_read(_CPUINFO))
-    return Fingerprint(
-        machine=platform.machine() or _UNKNOWN,
-        cpu=cpu,
-        flags=flags,
-        threads=settings.threads,
-        runtime=runtime.name,
-        runtime_version=runtime.version,
-        provider=runtime.provider,
-        cores=os.cpu_count() or 1,
-        affinity=affinity,
-        governor=read_governor(affinity),
-        system=platform.system(),
-        kernel=platform.release(),
-        hwnas=__version__,
-    )
+def read_fingerprint(values: object) -> Fingerprint:
+    """Check what an agent has sent.
 
-
-def read_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
-    """CPU model and sorted flags from the text of ``/proc/cpuinfo`` (x86 or Arm).
-
-    x86 models come with family, model and stepping, since a hypervisor may shorten the name. Arm
-    lists implementer and part of each kind of core, as in ``Arm 0x41/0xd03``.
+    Raises:
+        ProfileError: it is no fingerprint.
     """
-    entries = [(key.strip(), value.strip()) for key, value in _pairs(text)]
-    first = dict(reversed(entries))
-    flags = tuple(sorted((first.get("flags") or first.get("Features") or "").split()))
-    if "model name" in first:
-        numbers = [first.get(key, "?") for key in ("cpu family", "model", "stepping")]
-        model = first["model name"]
-        return (f"{model} {'/'.join(numbers)}" if numbers != ["?"] * 3 else model), flags
-    if "CPU part" in first:
-        makers = [value for key, value in entries if key == "CPU implementer"]
-        parts = [value for key, value in entries if key == "CPU part"]
-        kinds = sorted({f"{maker}/{part}" for maker, part in zip(makers, parts, strict=False)})
-        board = first.get("Model") or first.get("Hardware")
-        return " ".join(["Arm", *kinds, *([f"({board})"] if board else [])]), flags
-    return _UNKNOWN, flags
-
-
-def _pairs(text: str) -> Iterable[tuple[str, str]]:
-    for line in text.splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            yield key, value
-
-
-def read_governor(cores: Iterable[int], root: Path = _CPUFREQ) -> str:
-    """Frequency governors of ``cores``, sorted and joined; ``unknown`` where one has none."""
-    found = {_read(root / f"cpu{core}" / "cpufreq" / "scaling_governor").strip() for core in cores}
-    return _UNKNOWN if "" in found or not found else ",".join(sorted(found))
-
-
-def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+        return Fingerprint.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ProfileError(
+            f"the device sent a fingerprint that is none: {where}: {first['msg']}",
+            "install the same hwnas on the device",
+        ) from error
 
 
 def _s(count: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hwnas.agent.protocol import Job, Tensor
 from hwnas.bundle import Bundle
-from hwnas.profile.protocol import Job
+from hwnas.program import TensorSpec
 from hwnas.space import Subnet
 
 __all__ = ["block_jobs", "subnet_job"]
@@ -30,7 +31,7 @@ def block_jobs(bundle: Bundle, subnets: Iterable[Subnet] | None = None) -> list[
             label=unit,
             model=bundle.model(unit),
             folder=bundle.path,
-            inputs=bundle.manifest.blocks[unit].inputs,
+            inputs=_tensors(bundle.manifest.blocks[unit].inputs),
         )
         for kind, unit in first.items()
     ]
@@ -50,5 +51,9 @@ def subnet_job(bundle: Bundle, subnet: Subnet, model: bytes) -> Job:
         label=subnet.spec,
         model=model,
         folder=bundle.path,
-        inputs=bundle.manifest.inputs,
+        inputs=_tensors(bundle.manifest.inputs),
     )
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(spec.name, spec.dtype, tuple(spec.shape)) for spec in specs)

@@ -1,77 +1,64 @@
-"""The whole loop: jobs in, raw samples and errors into a sink."""
+"""The whole loop: jobs in, records and errors into a sink."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hwnas.errors import ProfileError
-from hwnas.profile.isolation import measure
-from hwnas.profile.protocol import Job, Profiler, Scope, Target
-from hwnas.profile.settings import Settings
-from hwnas.profile.wire import Done, Failed, Loaded, Samples
+from hwnas.agent.events import Event, ItemFailed
+from hwnas.agent.job import Document
+from hwnas.agent.protocol import Job, Profiler, Scope
+from hwnas.agent.settings import Settings
+from hwnas.errors import OtherDevice, ProfileError
+from hwnas.profile.collect import Collector
+from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
+from hwnas.profile.package import Package, make_package, reference_outputs
+from hwnas.profile.protocol import Target
+from hwnas.profile.record import OpenJob, Record
 
-__all__ = ["Failure", "Progress", "Sink", "Summary", "profile"]
+__all__ = ["Failure", "Progress", "Sink", "Summary", "collect", "profile"]
 
 
 class Sink(Protocol):
     """Where measurements go: a lookup table.
 
-    Used by one thread. Calls come in this order, per job: ``done``; if that says no, ``begin``,
-    then ``add_samples`` any number of times, then ``finish`` or ``fail``. Each call has been
-    written when it returns. A job that was begun and neither finished nor failed was cut off.
+    Used by one thread. Each call has been written when it returns, or has changed nothing.
 
     Raises, from any of them:
         ProfileError: it cannot be written, such as on a full disk.
     """
 
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The device that it is of."""
+
     def done(self, key: str, scope: Scope) -> bool:
         """Whether this was measured before, or failed before."""
 
-    def begin(self, job: Job) -> int:
-        """Open a row; returns its id."""
+    def record(self, record: Record) -> None:
+        """Store what was measured."""
 
-    def add_samples(self, measurement: int, ns: Sequence[int]) -> None:
-        """Append run times, in ns, in order."""
+    def fail(self, key: str, scope: Scope, label: str, error: str) -> None:
+        """Store that something failed, with its error in one line."""
 
-    def finish(self, measurement: int, done: Done, load_bytes: int | None) -> None:
-        """Close the row as measured."""
+    def open_job(self, package: Package, target: str) -> None:
+        """Note that a job is begun on a device."""
 
-    def fail(self, measurement: int, error: str) -> None:
-        """Close the row with its error, in one line."""
+    def open_jobs(self) -> list[OpenJob]:
+        """The jobs that were begun and not closed."""
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        label: the job that begins, or that has just ended.
-        status: ``begin``, or how it ended: ``ok``, ``error``, ``skipped`` (done before).
-        done: jobs that have ended, skipped ones included.
-        total: all jobs.
-        failed: jobs that have failed.
-        seconds_left: estimate from the jobs that were measured in this run; ``None`` before the
-            first has ended.
-        error: the error of a job that failed.
-    """
-
-    label: str
-    status: str
-    done: int
-    total: int
-    failed: int
-    seconds_left: float | None
-    error: str = ""
+    def close_job(self, job_id: str) -> None:
+        """Note that everything of a job is stored, or that it is lost."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed: its key, scope and label, and the error in one line."""
+    """A job that failed, and why, in one line."""
 
     key: str
     scope: Scope
@@ -80,39 +67,41 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far measuring is.
+
+    Attributes:
+        fraction: of the work, from 0 to 1.
+        label: what was last said something of.
+        status: ``measuring``, ``ok``, ``skipped`` or ``error``.
+        error: why, where it failed.
+        seconds_left: a guess; ``None`` where there is nothing to guess from.
+    """
+
+    fraction: float
+    label: str
+    status: str
+    error: str
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """What a run did: numbers of jobs measured and skipped, and the failures."""
+    """What :func:`profile` did.
+
+    Attributes:
+        measured: items that were measured now.
+        skipped: items that the sink had.
+        failures: items that failed now.
+        invalid: records of those measured now that are not to be used.
+        withheld: items that an emulated target measured, and that were not stored.
+    """
 
     measured: int
     skipped: int
     failures: tuple[Failure, ...]
-
-
-@dataclass
-class _Tally:
-    total: int
-    tell: Callable[[Progress], None] | None
-    measured: int = 0
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    spent_s: float = 0.0
-
-    def say(self, job: Job, status: str, error: str = "") -> None:
-        if self.tell is None:
-            return
-        ended = self.measured + len(self.failures)
-        left = self.total - ended - self.skipped
-        self.tell(
-            Progress(
-                label=job.label,
-                status=status,
-                done=ended + self.skipped,
-                total=self.total,
-                failed=len(self.failures),
-                seconds_left=self.spent_s / ended * left if ended else None,
-                error=error,
-            )
-        )
+    invalid: tuple[Record, ...] = ()
+    withheld: int = 0
 
 
 def profile(
@@ -121,74 +110,164 @@ def profile(
     target: Target,
     profiler: Profiler,
     settings: Settings,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
-    """Measure all ``jobs`` that ``sink`` does not have yet, one after the other.
+    """Measure every job that ``sink`` lacks, on ``target``.
 
-    A job that fails is a row with its error, and the run goes on. The run itself can be cut off
-    at any time: what ``sink`` has by then stays, and a later run goes on with the rest.
-
-    Args:
-        jobs: what to measure.
-        sink: where measurements go.
-        target: where to measure.
-        profiler: how.
-        settings: how long and with how many threads.
-        progress: called when a job begins and ends.
-
-    Returns:
-        What was done in this run.
+    What an earlier run began there and did not read to the end is read first. A job that fails,
+    crashes or hangs becomes a row with its error; measuring goes on.
 
     Raises:
-        ProfileError: the sink cannot be written, or workers cannot be started.
+        ProfileError: the sink cannot be written, the agent cannot run.
+        OtherDevice: the target is another device now.
         UnreachableDevice: the device does not answer.
     """
-    tally = _Tally(len(jobs), progress)
+    tally = _Tally(progress)
     with _full_disk():
-        for job in jobs:
-            if sink.done(job.key, job.scope):
-                tally.skipped += 1
-                tally.say(job, "skipped")
-                continue
-            tally.say(job, "begin")
-            start = time.monotonic()
-            error = _measure_into(sink, job, target, profiler, settings)
-            tally.spent_s += time.monotonic() - start
-            if error is None:
-                tally.measured += 1
-                tally.say(job, "ok")
+        for job in sink.open_jobs():
+            if job.target != target.name:
+                continue  # of another device of this kind: its results are fetched from there
+            events = target.resume(job.id)
+            if events is not None:
+                _drain(job.document, events, sink, target, tally)
+                target.forget(job.id)
+            sink.close_job(job.id)
+        left = []
+        for one in jobs:
+            if sink.done(one.key, one.scope):
+                tally.skip(one)
             else:
-                tally.failures.append(Failure(job.key, job.scope, job.label, error))
-                tally.say(job, "error", error)
-    return Summary(tally.measured, tally.skipped, tuple(tally.failures))
+                left.append(one)
+        if left:
+            package = make_package(
+                left,
+                profiler.name,
+                settings,
+                reference_outputs,
+                emulated=target.descriptor.emulated,
+            )
+            sink.open_job(package, target.name)
+            _drain(package.document, target.measure(package), sink, target, tally)
+            sink.close_job(package.id)
+            target.forget(package.id)
+    return tally.summary()
 
 
-def _measure_into(
-    sink: Sink, job: Job, target: Target, profiler: Profiler, settings: Settings
-) -> str | None:
-    """Measure one job into ``sink``; returns its error, if any."""
-    row = sink.begin(job)
-    load_bytes: int | None = None
-    samples = 0
-    error = "the worker said nothing about the job"
-    # Closed at once when the sink raises or the user interrupts: that kills the worker.
-    with closing(measure(job, target, profiler, settings)) as events:
+def collect(document: bytes, events: Iterator[Event], sink: Sink) -> Summary:
+    """Store what an agent has said of a job elsewhere, in whole or in part.
+
+    Raises:
+        ProfileError: the document or the events are not what they should be.
+        OtherDevice: it was measured on another device than the sink is of.
+    """
+    tally = _Tally(lambda _: None)
+    job = Document.decode(document)
+    collector = Collector(job, None, hashlib.sha256(document).hexdigest())
+    with _full_disk():
         for event in events:
-            match event:
-                case Loaded():
-                    load_bytes = event.load_bytes
-                case Samples():
-                    sink.add_samples(row, event.ns)
-                    samples += len(event.ns)
-                case Done() if not samples:
-                    error = "the worker sent no samples"
-                case Done():
-                    sink.finish(row, event, load_bytes)
-                    return None
-                case Failed():
-                    error = event.error
-    sink.fail(row, error)
-    return error
+            for found in collector.add(event):
+                _same_device(collector, sink)
+                if job.emulated:
+                    tally.withhold(found, job)
+                else:
+                    _store(found, job, sink, tally)
+    return tally.summary()
+
+
+def _drain(
+    text: bytes,
+    events: Generator[Event],
+    sink: Sink,
+    target: Target,
+    tally: _Tally,
+) -> None:
+    document = Document.decode(text)
+    limit = target.descriptor.limits.max_temperature_c
+    collector = Collector(document, limit, hashlib.sha256(text).hexdigest())
+    # Closed at once when the sink raises or the user interrupts: that stops a local agent.
+    with closing(events):
+        for event in events:
+            item = getattr(event, "item", None)
+            for found in collector.add(event):
+                _same_device(collector, sink)
+                if document.emulated:
+                    tally.withhold(found, document)
+                else:
+                    _store(found, document, sink, tally)
+            label = "" if item is None else document.items[item].label
+            tally.tell(collector.fraction, label)
+
+
+def _same_device(collector: Collector, sink: Sink) -> None:
+    if collector.fingerprint is None:
+        raise ProfileError("the agent did not say what device it is on", "measure again")
+    differences = read_fingerprint(collector.fingerprint).differences(sink.fingerprint)
+    if differences:
+        raise OtherDevice(
+            f"this was measured on another device than the table's: {'; '.join(differences)}",
+            "name another table with -o for that device",
+        )
+
+
+def _store(found: Record | ItemFailed, document: Document, sink: Sink, tally: _Tally) -> None:
+    if isinstance(found, Record):
+        if not sink.done(found.key, found.scope):
+            sink.record(found)
+            tally.good(found)
+        return
+    item = document.items[found.item]
+    if not sink.done(item.key, item.scope):
+        sink.fail(item.key, item.scope, item.label, found.error)
+        tally.bad(Failure(item.key, item.scope, item.label, found.error))
+
+
+@dataclass
+class _Tally:
+    progress: Callable[[Progress], None]
+    measured: int = 0
+    skipped: int = 0
+    withheld: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    invalid: list[Record] = field(default_factory=list)
+    fraction: float = 0.0
+    start: float = field(default_factory=time.monotonic)
+
+    def skip(self, job: Job) -> None:
+        self.skipped += 1
+        self._say(job.label, "skipped")
+
+    def good(self, record: Record) -> None:
+        self.measured += 1
+        if record.verdict == "invalid":
+            self.invalid.append(record)
+        self._say(record.label, "ok")
+
+    def bad(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self._say(failure.label, "error", failure.error)
+
+    def withhold(self, found: Record | ItemFailed, document: Document) -> None:
+        if isinstance(found, Record):
+            self.withheld += 1
+            self._say(found.label, "ok")
+        else:
+            item = document.items[found.item]
+            self.bad(Failure(item.key, item.scope, item.label, found.error))
+
+    def tell(self, fraction: float, label: str) -> None:
+        self.fraction = fraction
+        self._say(label, "measuring")
+
+    def summary(self) -> Summary:
+        return Summary(
+            self.measured, self.skipped, tuple(self.failures), tuple(self.invalid), self.withheld
+        )
+
+    def _say(self, label: str, status: str, error: str = "") -> None:
+        left = None
+        if self.fraction > 0:
+            left = (time.monotonic() - self.start) * (1 - self.fraction) / self.fraction
+        self.progress(Progress(self.fraction, label, status, error, left))
 
 
 @contextmanager

@@ -1,95 +1,192 @@
-"""Statistics of run times, from the raw samples: quantiles and their confidence intervals.
+"""Statistics of one measurement, from its raw turns: what counts, quantiles, their intervals.
 
-Intervals come from order statistics, which assume no distribution (run times have long tails and
-several modes): the q-quantile lies between the samples of rank l and u with the probability
-P(l <= B < u), B binomial with n draws of probability q. See David and Nagaraja, Order Statistics,
-3rd edition, section 7.1.
+A turn is a few runs in a row of one item; between two turns of it every other item has had one.
+Turns that something else disturbed are flagged and left out of medians; they stay in the table.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["Statistics", "interval_ranks", "quantile_interval", "statistics"]
+from hwnas.agent.samples import interval_ranks, quantile_interval
+from hwnas.profile.record import Round, Turn
+
+__all__ = [
+    "OUTLIER",
+    "SLOW_CLOCK",
+    "THROTTLED",
+    "WAITED",
+    "Statistics",
+    "fast_canary",
+    "flags",
+    "interval_ranks",
+    "quantile_interval",
+    "statistics",
+]
+
+WAITED = 1
+"""The thread did not have the core all the time: CPU time is under 98% of wall time."""
+
+SLOW_CLOCK = 2
+"""The canaries of the round took over 5% longer than the sitting's fast ones."""
+
+THROTTLED = 4
+"""The control group was throttled during the round."""
+
+OUTLIER = 8
+"""The median is more than 5 MADs from that of the sitting's turns, as in few other turns."""
 
 _NS_PER_MS = 1e6
+_BUSY = 0.98
+_SLOWER = 1.05
+"""A neighbour on the same core slows even a dependent chain by 3 to 4%: that is no lower clock."""
+
+_MADS = 5.0
+_MOST_OUTLIERS = 0.25
+"""Of a sitting: where more turns are so far away, they are a second mode, which is no accident."""
+
+_LEAST_MAD = 1e-3
+"""Of the median: a series without any spread must not make outliers of a clock's last digit."""
 
 
-@lru_cache(maxsize=4096)
-def interval_ranks(n: int, q: float = 0.5, confidence: float = 0.95) -> tuple[int, int] | None:
-    """Ranks (from 0) of the two sorted samples that enclose the ``q``-quantile.
-
-    Each tail holds at most half of ``1 - confidence``.
-
-    Returns:
-        ``(low, high)``, or ``None`` if ``n`` samples are too few.
-    """
-    if n < 1:
-        return None
-    draws = np.arange(n + 1)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    log_choose = log_factorial[n] - log_factorial - log_factorial[::-1]
-    log_pmf = log_choose + draws * math.log(q) + (n - draws) * math.log1p(-q)
-    # Rounding must not refuse a sample size whose tail is exactly the one allowed.
-    tail = (1 - confidence) / 2 * (1 + 1e-9)
-    below = np.cumsum(np.exp(log_pmf))
-    above = np.cumsum(np.exp(log_pmf)[::-1])[::-1]
-    low = int(np.searchsorted(below, tail, side="right"))
-    high = n + 1 - int(np.searchsorted(above[::-1], tail, side="right"))
-    return (low - 1, high - 1) if low >= 1 and high <= n else None
-
-
-def quantile_interval(
-    ns: ArrayLike, q: float = 0.5, confidence: float = 0.95
-) -> tuple[float, float] | None:
-    """Confidence interval of the ``q``-quantile, in the unit of ``ns``.
+def flags(
+    turns: Sequence[Turn],
+    rounds: Sequence[Round],
+    threads: int = 1,
+    factors: Sequence[float] | None = None,
+) -> NDArray[np.int64]:
+    """What was wrong with each turn: sums of the flags above, shape (turns,); 0 for nothing.
 
     Args:
-        ns: samples, shape (n,), in any order.
-        q: which quantile, strictly between 0 and 1.
-        confidence: of the interval, at least.
-
-    Returns:
-        Its ends, which are samples; ``None`` if there are too few (for the median at 95%: 6).
+        turns: of one measurement, each with a run at least; a ``wall`` of 0 means that CPU time
+            was not taken.
+        rounds: those that they were in; what is missing flags nothing.
+        threads: of one inference. With more than one, threads wait for each other, and nothing
+            can be told from CPU time.
+        factors: by what each turn's round was slower than the typical one; by default 1.
     """
-    values = np.asarray(ns)
-    ranks = interval_ranks(values.size, q, confidence)
-    if ranks is None:
-        return None
-    low, high = np.partition(values, sorted(set(ranks)))[list(ranks)]
-    return float(low), float(high)
+    found = np.zeros(len(turns), dtype=np.int64)
+    by_place = {(r.sitting, r.round): r for r in rounds}
+    fast = {
+        sitting: fast_canary([r for r in rounds if r.sitting == sitting])
+        for sitting in {r.sitting for r in rounds}
+    }
+    for i, turn in enumerate(turns):
+        if threads == 1 and turn.cpu < _BUSY * turn.wall:
+            found[i] |= WAITED
+        around = by_place.get((turn.sitting, turn.round))
+        if around is not None and sum(around.canary) / 2 > _SLOWER * fast[turn.sitting]:
+            found[i] |= SLOW_CLOCK
+        if around is not None and around.throttled:
+            found[i] |= THROTTLED
+    medians = _medians(turns, factors)
+    sittings = np.array([turn.sitting for turn in turns])
+    # Within a sitting: where weights lie in memory moves whole sittings, which is no accident.
+    for sitting in np.unique(sittings):
+        there = sittings == sitting
+        calm = medians[there & (found == 0)]
+        if calm.size:
+            middle = np.median(calm)
+            mad = max(float(np.median(np.abs(calm - middle))), _LEAST_MAD * float(middle))
+            outliers = there & (np.abs(medians - middle) > _MADS * mad)
+            if outliers.sum() <= _MOST_OUTLIERS * there.sum():
+                found[outliers] |= OUTLIER
+    return found
+
+
+def fast_canary(rounds: Sequence[Round]) -> float:
+    """The canary of the fast ones among ``rounds``, in ns per step: their first decile.
+
+    Not the fastest: a core that is boosted for a moment would make all others look slow.
+    """
+    return float(np.quantile([sum(r.canary) / 2 for r in rounds], 0.1))
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the samples of one measurement say.
+    """What the turns of one measurement say.
 
     Attributes:
-        runs: number of samples.
-        p50_ms, p95_ms: median and 95th percentile (linear between samples), in ms.
-        p50_interval_ms: 95% confidence interval of the median, in ms; ``None`` with fewer than 6.
+        runs: number of warm runs, over all turns.
+        turns, flagged: number of turns, and of those that medians leave out.
+        p50_ms: median in ms: of turns that are not flagged, each by its own median over its
+            round's factor; then of sittings, so that each sitting counts alike.
+        p95_ms: 95th percentile in ms, over all warm runs of turns that were not throttled, as
+            they were.
+        p50_interval_ms: 95% confidence interval of the median over these turns, widened to hold
+            each sitting's own median; ``None`` with fewer than 6 turns.
+        cold_p50_ms: median in ms of the first runs after others had the caches, as ``p50_ms``;
+            ``None`` where none was taken.
+        spread: greatest less least median of a sitting over ``p50_ms``; ``None`` with one sitting.
     """
 
     runs: int
+    turns: int
+    flagged: int
     p50_ms: float
     p95_ms: float
     p50_interval_ms: tuple[float, float] | None
+    cold_p50_ms: float | None
+    spread: float | None
 
 
-def statistics(ns: NDArray[np.int64]) -> Statistics:
-    """Derive :class:`Statistics` from samples in ns, shape (n,).
+def statistics(
+    turns: Sequence[Turn],
+    rounds: Sequence[Round] = (),
+    threads: int = 1,
+    factors: Sequence[float] | None = None,
+) -> Statistics:
+    """Derive :class:`Statistics`; arguments as of :func:`flags`.
+
+    Where every turn is flagged, those that were not throttled count, and else all: the verdict
+    says what that is worth.
 
     Raises:
-        ValueError: no samples.
+        ValueError: no turns.
     """
-    if ns.size == 0:
+    if not turns:
         raise ValueError("no samples")
-    p50, p95 = np.quantile(ns, [0.5, 0.95]) / _NS_PER_MS
-    ends = quantile_interval(ns)
-    interval = None if ends is None else (ends[0] / _NS_PER_MS, ends[1] / _NS_PER_MS)
-    return Statistics(int(ns.size), float(p50), float(p95), interval)
+    marks = flags(turns, rounds, threads, factors)
+    sittings = np.array([turn.sitting for turn in turns])
+    unthrottled = marks & THROTTLED == 0
+    if not unthrottled.any():
+        unthrottled = np.full(len(turns), True)
+    good = marks == 0 if (marks == 0).any() else unthrottled
+    medians = _medians(turns, factors)
+    middles = _by_sitting(medians[good], sittings[good])
+    middle = float(np.median(middles))
+    # One series without turns, as hwnas 0.1 measured: its runs are all that there is to go by.
+    single = len(turns) == 1 and turns[0].sitting == 0
+    ends = quantile_interval(turns[0].ns if single else medians[good])
+    if ends is not None:
+        ends = (min(ends[0], *middles) / _NS_PER_MS, max(ends[1], *middles) / _NS_PER_MS)
+    every = np.concatenate([t.ns for t, ok in zip(turns, unthrottled, strict=True) if ok])
+    first_runs = np.array([turn.cold or np.nan for turn in turns]) / _ones(turns, factors)
+    cold = good & np.isfinite(first_runs)
+    first = _by_sitting(first_runs[cold], sittings[cold])
+    return Statistics(
+        runs=sum(len(turn.ns) for turn in turns),
+        turns=len(turns),
+        flagged=int((marks != 0).sum()),
+        p50_ms=middle / _NS_PER_MS,
+        p95_ms=float(np.quantile(every, 0.95)) / _NS_PER_MS,
+        p50_interval_ms=ends,
+        cold_p50_ms=float(np.median(first)) / _NS_PER_MS if first else None,
+        spread=(max(middles) - min(middles)) / middle if len(middles) > 1 else None,
+    )
+
+
+def _medians(turns: Sequence[Turn], factors: Sequence[float] | None) -> NDArray[np.float64]:
+    return np.array([np.median(turn.ns) for turn in turns]) / _ones(turns, factors)
+
+
+def _ones(turns: Sequence[Turn], factors: Sequence[float] | None) -> NDArray[np.float64]:
+    return np.ones(len(turns)) if factors is None else np.asarray(factors, dtype=float)
+
+
+def _by_sitting(values: NDArray[np.float64], sittings: NDArray[np.int64]) -> list[float]:
+    return [float(np.median(values[sittings == s])) for s in np.unique(sittings)]

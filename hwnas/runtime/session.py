@@ -15,7 +15,7 @@ from hwnas.errors import BundleError, UsageError
 from hwnas.program import TensorSpec
 from hwnas.runtime.ort import onnxruntime as ort
 
-__all__ = ["open_model", "open_session"]
+__all__ = ["open_model", "open_session", "session_options"]
 
 _lock = threading.Lock()
 _arena_registered = False
@@ -52,6 +52,33 @@ def _share_threads(threads: int) -> None:
             )
 
 
+def session_options(
+    folder: str,
+    level: ort.GraphOptimizationLevel,
+    *,
+    threads: int | None = 1,
+    packed: bool = True,
+) -> ort.SessionOptions:
+    """What every session on a graph with external weights has in common.
+
+    Args:
+        folder: where external locations are relative to; ONNX Runtime refuses any that leave it.
+        level: how far the graph is optimised.
+        threads: that one run may use, of the session's own; ``None`` if it has none of its own.
+        packed: lay weights out for fast runs, in memory of the session's own.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.log_severity_level = 4  # what is wrong is raised, and said once
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
 def open_model(
     model: bytes,
     folder: str,
@@ -74,20 +101,16 @@ def open_model(
     Raises:
         BundleError: ONNX Runtime refuses the model; gives its reason.
     """
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_DISABLE_ALL if finished else level.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # what is wrong is raised, and said once
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    levels = ort.GraphOptimizationLevel
+    level = levels.ORT_DISABLE_ALL if finished else levels.ORT_ENABLE_ALL
+    pooled = shared and threads > 1
+    options = session_options(folder, level, threads=None if pooled else threads)
     if shared:
         _register_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
-        if threads > 1:
-            _share_threads(threads)
-            options.use_per_session_threads = False
-    if not shared or threads == 1:
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
+    if pooled:
+        _share_threads(threads)
+        options.use_per_session_threads = False
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common public base

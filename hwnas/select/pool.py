@@ -172,6 +172,10 @@ class Pool:
             p50_ms=predicted.p50_ms * factor["p50"],
             p95_ms=predicted.p95_ms * factor["p95"],
             memory_bytes=predicted.memory_bytes * factor["memory"],
+            # Intervals are of the model alone, which the factor has just left behind.
+            p50_prediction_ms=None,
+            p95_prediction_ms=None,
+            memory_prediction_bytes=None,
         )
 
     def over(self, limits: Sequence[Limit], *, raw: bool = False) -> Floats:

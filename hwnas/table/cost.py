@@ -21,6 +21,8 @@ class Cost:
         weight_bytes: bytes of the weights file that it uses, each byte once.
         measured: whole subnet measured on the device; otherwise predicted from its blocks.
         p50_interval_ms: 95% confidence interval of the median, where measured.
+        p50_prediction_ms, p95_prediction_ms, memory_prediction_bytes: where predicted, what a
+            measurement of the whole will give, at 90%; ``None`` where nothing whole was measured.
     """
 
     p50_ms: float
@@ -29,6 +31,9 @@ class Cost:
     weight_bytes: int
     measured: bool = False
     p50_interval_ms: tuple[float, float] | None = None
+    p50_prediction_ms: tuple[float, float] | None = None
+    p95_prediction_ms: tuple[float, float] | None = None
+    memory_prediction_bytes: tuple[float, float] | None = None
 
     def metric(self, name: str) -> float:
         """The value of one of :data:`METRICS`, in ms or bytes."""

@@ -21,7 +21,7 @@ class Missing:
     Attributes:
         kind: its key.
         blocks: ids of the blocks of that kind that are needed.
-        error: why its measurement failed; empty if it was never measured.
+        error: why its measurement failed or is invalid; empty if it was never measured.
     """
 
     kind: str
@@ -31,7 +31,8 @@ class Missing:
     def __str__(self) -> str:
         others = len(self.blocks) - 1
         more = f" (and {others} more of its kind)" if others else ""
-        return f"{self.blocks[0]}{more} {f'failed: {self.error}' if self.error else 'not measured'}"
+        why = self.error if self.error.startswith("invalid") else f"failed: {self.error}"
+        return f"{self.blocks[0]}{more} {why if self.error else 'not measured'}"
 
 
 def missing(bundle: Bundle, lut: Lut, subnets: Iterable[Subnet] | None = None) -> list[Missing]:

@@ -1,10 +1,7 @@
 """The cost model: what a subnet costs, from the measurements of its blocks.
 
-    cost of a subnet = scale * sum over its blocks + offset
-
-for the median, the 95th percentile and memory each, calibrated on the whole subnets that the
-table holds (``fit``). Memory is what loading each block adds, plus the most that running one
-adds: buffers of blocks that run one after the other are used again.
+Each metric is composed of sums over the blocks as ``forms`` says, with weights that are fitted on
+the whole subnets that the table holds (``fit``), and comes with an interval.
 
 Kinds hash shapes and dtypes, so a measurement at another batch size is another kind: it can be
 missing, but it cannot be mistaken.
@@ -12,9 +9,10 @@ missing, but it cannot be mistaken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from math import inf, nan
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, repeat
+from math import inf, nan, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +21,8 @@ from hwnas.bundle import Bundle
 from hwnas.errors import UnknownName
 from hwnas.space import Subnet
 from hwnas.table.cost import Cost
-from hwnas.table.fit import Line, fit_line
+from hwnas.table.fit import Fit, choose_fit
+from hwnas.table.forms import MEMORY, P50, P95, describe
 from hwnas.table.lut import Lut
 from hwnas.table.missing import Missing, missing, missing_error
 from hwnas.table.records import Measurement
@@ -33,6 +32,9 @@ __all__ = ["CostModel"]
 
 _MB = 1e6
 
+_SIGMAS = 1.96
+"""Standard errors in half a 95% interval."""
+
 
 class CostModel:
     """Prices the subnets of one bundle with one table.
@@ -41,17 +43,27 @@ class CostModel:
     the table as it is when they are asked for. Used by one thread, as the table is.
 
     Args:
-        bundle: of form ``space``.
+        bundle: of form ``space``; also an attribute.
         lut: holds its kinds; stays open.
         subnets: those that will be asked for; ``None`` for all of the space.
+        without: subnets to leave out of the fit, if the table holds them whole: those that
+            predictions are to be checked on.
 
     Raises:
         MissingMeasurements: kinds that are needed have no good measurement; all are named, with
             the error of those that failed, and the command that measures them.
     """
 
-    def __init__(self, bundle: Bundle, lut: Lut, subnets: Iterable[Subnet] | None = None) -> None:
-        self._bundle, self._lut = bundle, lut
+    def __init__(
+        self,
+        bundle: Bundle,
+        lut: Lut,
+        subnets: Iterable[Subnet] | None = None,
+        *,
+        without: Iterable[Subnet] = (),
+    ) -> None:
+        self.bundle, self._lut = bundle, lut
+        self._without = {bundle.subnet_kind(subnet) for subnet in without}
         lacking = self.missing(subnets)
         if lacking:
             raise missing_error(bundle.path, lut.path, lacking)
@@ -61,22 +73,22 @@ class CostModel:
         self._index = {(block.slot, block.choice): i for i, block in enumerate(blocks.values())}
         self._blocks = _Blocks([found[block.kind] for block in blocks.values()])
         self._weights = WeightBytes(blocks)
-        self._lines = self._fit()
+        self._fits = self._fit({bundle.subnet_kind(subnet) for subnet in without})
 
     def missing(self, subnets: Iterable[Subnet] | None = None) -> list[Missing]:
         """The kinds that the table lacks for ``subnets``, by default for all of the space."""
-        return missing(self._bundle, self._lut, subnets)
+        return missing(self.bundle, self._lut, subnets)
 
     def measured(self, subnet: Subnet) -> Cost | None:
         """The cost of ``subnet`` as it was measured whole; ``None`` if it was not."""
-        found = self._lut.measurement(self._bundle.subnet_kind(subnet), "subnet")
+        found = self._lut.measurement(self.bundle.subnet_kind(subnet), "subnet")
         if found is None:
             return None
         return Cost(
             p50_ms=found.p50_ms,
             p95_ms=found.p95_ms,
             memory_bytes=_memory(found),
-            weight_bytes=self._bundle.weight_bytes(subnet),
+            weight_bytes=self.bundle.weight_bytes(subnet),
             measured=True,
             p50_interval_ms=found.statistics.p50_interval_ms,
         )
@@ -100,23 +112,40 @@ class CostModel:
             UnknownName: a subnet of another space.
         """
         calls = self._calls(subnets)
-        sums = self._blocks.sums(calls)
-        if np.isnan(sums["p50"]).any():
-            raise missing_error(self._bundle.path, self._lut.path, self.missing(subnets))
-        columns = [self._lines[name](values).tolist() for name, values in sums.items()]
+        features = self._features(calls)
+        if np.isnan(features["warm"]).any():
+            raise missing_error(self.bundle.path, self._lut.path, self.missing(subnets))
+        features["p50"] = self._fits["p50"](features)
+        columns: list[Iterable[Any]] = []
+        ends: list[Iterable[Any]] = []
+        for name, fit in self._fits.items():
+            divide = _MB if name == "memory" else 1.0
+            columns.append((fit(features) * divide).tolist())
+            found = fit.intervals(features)
+            ends.append(
+                repeat(None, len(subnets))
+                if found is None
+                else zip(*((end * divide).tolist() for end in found), strict=True)
+            )
         weights = self._weights.of(calls.blocks, calls.counts).tolist()
-        return [Cost(*row) for row in zip(*columns, weights, strict=True)]
+        return [
+            Cost(p50, p95, memory, size, False, None, *intervals)
+            for p50, p95, memory, size, *intervals in zip(*columns, weights, *ends, strict=True)
+        ]
 
     def describe(self) -> list[str]:
-        """What the model does, one line per metric, for people."""
+        """What the model does, one line per metric, for people; then what to know of the table."""
         lines = []
-        for name, line in self._lines.items():
-            unit, divide = ("MB", _MB) if name == "memory" else ("ms", 1.0)
-            text = line.describe(unit, divide)
+        for name, fit in self._fits.items():
+            text = describe(name, fit, "MB" if name == "memory" else "ms")
             if name == "memory" and self._blocks.memory_unknown:
                 text = "not measured, since this device does not tell it"
             lines.append(f"{name}: {text}")
         return lines
+
+    def notes(self) -> list[str]:
+        """What whoever uses predictions must know of the table: ``Lut.notes``."""
+        return self._lut.notes()
 
     def _calls(self, subnets: Sequence[Subnet]) -> _Calls:
         index = self._index
@@ -129,33 +158,47 @@ class CostModel:
             raise UnknownName("block", f"{slot}/{choice}", known) from None
         return _Calls(blocks, np.array([len(subnet.choices) for subnet in subnets], dtype=np.intp))
 
-    def _fit(self) -> dict[str, Line]:
-        known = self._whole_subnets()
-        sums = self._blocks.sums(self._calls([subnet for subnet, _ in known]))
-        least = self._blocks.sums(self._calls([self._bundle.manifest.space.smallest()]))
+    def _features(self, calls: _Calls) -> dict[str, NDArray[np.float64]]:
+        """What ``forms`` names, but for ``p50``, per subnet."""
+        found = self._blocks.sums(calls)
+        found["weights"] = self._weights.of(calls.blocks, calls.counts) / _MB
+        found["blocks"] = calls.counts.astype(np.float64)
+        found["one"] = np.ones(len(calls.counts))
+        return found
+
+    def _fit(self, without: Collection[str]) -> dict[str, Fit]:
+        known = self._whole_subnets(without)
+        space = self.bundle.manifest.space
+        features = self._features(self._calls([subnet for subnet, _ in known]))
+        ends = self._features(self._calls([space.smallest(), space.largest()]))
+        ends = {name: column[np.isfinite(ends["warm"])] for name, column in ends.items()}
         found = [measurement for _, measurement in known]
-        measured = {
-            "p50": [m.p50_ms for m in found],
-            "p95": [m.p95_ms for m in found],
-            "memory": [_memory(m) for m in found],
-        }
+        noise = _noise(found)
+        level = _level(found)
+        p50 = choose_fit("warm", P50, features, [m.p50_ms for m in found], noise, ends, level)
+        features["p50"], ends["p50"] = p50(features), p50(ends)
+        p95 = choose_fit("tail", P95, features, [m.p95_ms for m in found], noise, None, level)
+        whole = [_memory(m) / _MB for m in found]
         return {
-            name: fit_line(sums[name].tolist(), values, float(least[name][0]))
-            for name, values in measured.items()
+            "p50": p50,
+            "p95": p95,
+            "memory": choose_fit("memory", MEMORY, features, whole),
         }
 
-    def _whole_subnets(self) -> list[tuple[Subnet, Measurement]]:
+    def _whole_subnets(self, without: Collection[str]) -> list[tuple[Subnet, Measurement]]:
         """Subnets of this bundle that the table holds whole, found by their labels."""
         known = []
         for key in self._lut.keys("subnet"):
+            if key in without:
+                continue
             measurement = self._lut.measurement(key, "subnet")
-            if measurement is None:
+            if measurement is None or key in self._without:
                 continue
             try:
-                subnet = self._bundle.manifest.space.find(measurement.label)
+                subnet = self.bundle.manifest.space.find(measurement.label)
             except UnknownName:
                 continue
-            if self._bundle.subnet_kind(subnet) == key:
+            if self.bundle.subnet_kind(subnet) == key:
                 known.append((subnet, measurement))
         return known
 
@@ -181,6 +224,7 @@ class _Blocks:
     def __init__(self, found: Sequence[Measurement | None]) -> None:
         self._p50 = np.array([m.p50_ms if m else nan for m in found])
         self._p95 = np.array([m.p95_ms if m else nan for m in found])
+        self._penalty = np.array([_penalty(m) if m else nan for m in found])
         self._load = np.array([_bytes(m.load_bytes if m else None) for m in found])
         self._run = np.array([_bytes(m.run_bytes if m else None) for m in found])
 
@@ -189,7 +233,7 @@ class _Blocks:
         return bool(np.isinf(self._load + self._run).all())
 
     def sums(self, calls: _Calls) -> dict[str, NDArray[np.float64]]:
-        """Per subnet and metric, shape (subnets,): the sum, for memory with the highest run."""
+        """Per subnet and feature, shape (subnets,)."""
         subnets = len(calls.counts)
         which = np.repeat(np.arange(subnets), calls.counts)
 
@@ -199,9 +243,49 @@ class _Blocks:
 
         highest = np.zeros(subnets)
         np.maximum.at(highest, which, self._run[calls.blocks])
-        memory = total(self._load) + highest
+        memory = (total(self._load) + highest) / _MB
         memory[np.isinf(memory)] = nan
-        return {"p50": total(self._p50), "p95": total(self._p95), "memory": memory}
+        return {
+            "warm": total(self._p50),
+            "tail": total(self._p95),
+            "penalty": total(self._penalty),
+            "memory": memory,
+        }
+
+
+def _penalty(measurement: Measurement) -> float:
+    # No cold run is taken of a block so slow that it does not live on what it finds in caches.
+    cold = measurement.cold_p50_ms
+    return 0.0 if cold is None else max(cold - measurement.p50_ms, 0.0)
+
+
+def _noise(found: Sequence[Measurement]) -> float:
+    """Relative standard error of a typical one of these medians."""
+    errors = []
+    for measurement in found:
+        ends = measurement.statistics.p50_interval_ms
+        if ends is not None:
+            errors.append((ends[1] - ends[0]) / (2 * _SIGMAS * measurement.p50_ms))
+    return float(np.median(errors)) if errors else 0.0
+
+
+def _level(found: Sequence[Measurement]) -> float:
+    """By how much all of a measurement may be higher or lower another time, relative.
+
+    Two sittings of the table and two of a later measurement each lie off by chance, all items of a
+    sitting alike; of two sittings that differ by D, each varies by D / sqrt(2), and means of two by
+    half of that variance, on both sides.
+    """
+    apart = []
+    for measurement in found:
+        by_sitting: dict[int, list[float]] = {}
+        for turn, flag in zip(measurement.turns, measurement.flags, strict=True):
+            if not flag:
+                by_sitting.setdefault(turn.sitting, []).append(float(np.median(turn.ns)))
+        if len(by_sitting) > 1:
+            first, *_, last = (np.median(by_sitting[sitting]) for sitting in sorted(by_sitting))
+            apart.append(float(np.log(last / first)))
+    return abs(float(np.median(apart))) / sqrt(2) if apart else 0.0
 
 
 def _bytes(value: int | None) -> float:

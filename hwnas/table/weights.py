@@ -45,7 +45,8 @@ class WeightBytes:
         total: NDArray[np.int64] = summed[stops] - summed[stops - counts]
         if any(self._tied):
             spans = zip((stops - counts).tolist(), stops.tolist(), strict=True)
-            total += np.array([self._tied_bytes(blocks[a:b].tolist()) for a, b in spans])
+            tied = [self._tied_bytes(blocks[a:b].tolist()) for a, b in spans]
+            total += np.array(tied, dtype=np.int64)
         return total
 
     def _tied_bytes(self, blocks: Sequence[int]) -> int:

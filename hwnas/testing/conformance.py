@@ -1,4 +1,4 @@
-"""The suites that a profiler or a target must pass. Needs pytest.
+"""The suites that a profiler or a kind of target must pass. Needs pytest.
 
 Subclass in a test module of your distribution, with one fixture::
 
@@ -9,7 +9,7 @@ Subclass in a test module of your distribution, with one fixture::
         def profiler(self):
             return MyProfiler()
 
-The distribution must be installed, since workers find plug-ins by entry point.
+The distribution must be installed, since agents find plug-ins by entry point.
 """
 
 # A test's name says what it holds.
@@ -17,34 +17,40 @@ The distribution must be installed, since workers find plug-ins by entry point.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from hwnas import plugins
+from hwnas.agent.events import End, Event, ItemDone, ItemFailed, Loaded, Sit, Start
+from hwnas.agent.inputs import make_inputs
+from hwnas.agent.job import Document
+from hwnas.agent.protocol import Job, Profiler, Runner, RuntimeInfo, Tensor, load_profiler
+from hwnas.agent.settings import Settings
 from hwnas.errors import HwnasError
-from hwnas.profile.isolation import describe, measure
-from hwnas.profile.protocol import (
-    Job,
-    Profiler,
-    Runner,
-    RuntimeInfo,
-    Target,
-    load_profiler,
-    load_target,
-)
-from hwnas.profile.settings import Settings
-from hwnas.profile.wire import Done, Failed, Loaded, Samples
-from hwnas.program import TensorSpec
+from hwnas.profile.collect import Collector
+from hwnas.profile.package import Package, make_package, reference_outputs
+from hwnas.profile.protocol import Target, load_target
+from hwnas.profile.record import Record
 
-__all__ = ["ProfilerConformance", "TargetConformance", "example_job", "quick_settings"]
+__all__ = [
+    "ProfilerConformance",
+    "TargetConformance",
+    "descendants",
+    "example_job",
+    "quick_settings",
+    "running",
+]
+
+Inputs = Mapping[str, NDArray[Any]]
 
 _END_S = 10.0
 
@@ -52,13 +58,14 @@ _END_S = 10.0
 def quick_settings() -> Settings:
     """Settings that end soon: for what is measured here, values do not matter."""
     return Settings(
-        min_runs=10,
-        max_runs=40,
-        min_time_s=0.0,
+        min_rounds=6,
+        max_rounds=8,
+        turn_s=0.0005,
         sample_time_s=0.5,
         time_limit_s=60.0,
         warmup_window_s=0.0,
         warmup_time_s=0.1,
+        sittings=1,
     )
 
 
@@ -83,7 +90,7 @@ def example_job(folder: Path, rows: int = 4, columns: int = 8) -> Job:
         label="example/base",
         model=bytes(model.SerializeToString()),
         folder=folder,
-        inputs=(TensorSpec(name="x", dtype="float32", shape=(rows, columns)),),
+        inputs=(Tensor("x", "float32", (rows, columns)),),
     )
 
 
@@ -109,8 +116,13 @@ class ProfilerConformance(_Conformance):
 
     @pytest.fixture
     def target(self) -> Target:
-        """Where workers run; this machine by default."""
+        """Where agents run; this machine by default."""
         return load_target("cpu")
+
+    @pytest.fixture
+    def inputs(self, job: Job, settings: Settings) -> Inputs:
+        """What an agent gives to :meth:`hwnas.agent.protocol.Profiler.load`."""
+        return make_inputs(job.inputs, settings.seed)
 
     def test_is_registered_under_its_name(self, profiler: Profiler) -> None:
         assert type(load_profiler(profiler.name)) is type(profiler)
@@ -129,77 +141,135 @@ class ProfilerConformance(_Conformance):
         assert "NoSuchProvider" in str(caught.value)
         assert provider in str(caught.value), "the message lists the known ones"
 
-    def test_runs(self, profiler: Profiler, job: Job, settings: Settings) -> None:
+    def test_runs(self, profiler: Profiler, job: Job, settings: Settings, inputs: Inputs) -> None:
         profiler.prepare(settings)
-        runner = profiler.load(job, settings)
+        runner = profiler.load(job, settings, inputs)
         assert isinstance(runner, Runner)
-        times = [runner.run() for _ in range(20)]
+        times = []
+        for _ in range(5):
+            runner.refresh()
+            times += [runner.run() for _ in range(4)]
         runner.close()
         assert {type(ns) for ns in times} == {int}
         assert min(times) > 0
 
+    def test_outputs_are_copies_and_follow_from_the_inputs(
+        self, profiler: Profiler, job: Job, settings: Settings, inputs: Inputs
+    ) -> None:
+        runner = profiler.load(job, settings, inputs)
+        first = _outputs(runner)
+        kept = {name: value.copy() for name, value in first.items()}
+        again = _outputs(runner)
+        runner.close()
+        zeros = {name: np.zeros_like(value) for name, value in inputs.items()}
+        other = profiler.load(job, settings, zeros)
+        of_zeros = _outputs(other)
+        other.close()
+        assert list(first) == list(again) == list(of_zeros)
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, kept[name], "what was read has changed since")
+            np.testing.assert_array_equal(value, again[name])
+        different = [not np.array_equal(first[name], of_zeros[name]) for name in first]
+        assert not first or any(different), "outputs do not follow from the inputs"
+
+    def test_several_are_alive_at_once(
+        self, profiler: Profiler, job: Job, settings: Settings, inputs: Inputs
+    ) -> None:
+        runners = [profiler.load(job, settings, inputs) for _ in range(3)]
+        found = [_outputs(runner) for runner in runners]
+        for runner in runners:
+            runner.refresh()
+            assert runner.run() > 0
+        runners[0].close()
+        for runner in runners[1:]:
+            for name, value in _outputs(runner).items():
+                np.testing.assert_array_equal(value, found[0][name])
+            runner.close()
+
     def test_loads_again_after_close(
-        self, profiler: Profiler, job: Job, settings: Settings
+        self, profiler: Profiler, job: Job, settings: Settings, inputs: Inputs
     ) -> None:
         for _ in range(2):
-            runner = profiler.load(job, settings)
+            runner = profiler.load(job, settings, inputs)
             runner.run()
             runner.close()
 
-    def test_refuses_a_broken_model(self, profiler: Profiler, job: Job, settings: Settings) -> None:
+    def test_refuses_a_broken_model(
+        self, profiler: Profiler, job: Job, settings: Settings, inputs: Inputs
+    ) -> None:
         with pytest.raises(Exception) as caught:
-            profiler.load(replace(job, model=b"\x00not a model"), settings)
+            profiler.load(replace(job, model=b"\x00not a model"), settings, inputs)
         assert str(caught.value)
 
     def test_refuses_other_inputs(self, profiler: Profiler, job: Job, settings: Settings) -> None:
-        other = tuple(spec.model_copy(update={"name": "other"}) for spec in job.inputs)
+        other = tuple(replace(tensor, name=f"other {tensor.name}") for tensor in job.inputs)
         with pytest.raises(HwnasError):
-            profiler.load(replace(job, inputs=other), settings)
+            profiler.load(replace(job, inputs=other), settings, make_inputs(other, settings.seed))
 
-    def test_measures_in_a_worker(
+    def test_measures_in_an_agent(
         self, profiler: Profiler, target: Target, job: Job, settings: Settings
     ) -> None:
-        events = list(measure(job, target, profiler, settings))
-        assert isinstance(events[-1], Done), events[-1]
-        assert isinstance(events[0], Loaded)
-        runs = [ns for event in events if isinstance(event, Samples) for ns in event.ns]
-        assert settings.min_runs <= len(runs) <= settings.max_runs
+        package = make_package([job], profiler.name, settings, reference_outputs)
+        events, [record] = _measure(target, package)
+        assert ItemDone(0) in events
+        assert record.outputs_ok is not False, record.reasons
+        _check_turns(record, settings)
 
     def test_a_broken_model_is_an_error_in_one_line(
         self, profiler: Profiler, target: Target, job: Job, settings: Settings
     ) -> None:
         broken = replace(job, model=b"\x00not a model")
-        [event] = list(measure(broken, target, profiler, settings))
-        assert isinstance(event, Failed)
-        assert "\n" not in event.error and "Traceback" not in event.error
+        package = make_package([broken, job], profiler.name, settings, reference_outputs)
+        events, records = _measure(target, package)
+        [failed] = [event for event in events if isinstance(event, ItemFailed)]
+        assert failed.item == 0 and failed.error
+        assert "\n" not in failed.error and "Traceback" not in failed.error
+        assert ItemDone(1) in events and len(records) == 1, "the other one is measured"
 
 
 class TargetConformance(_Conformance):
-    """What every target does. Override :meth:`target`."""
+    """What every kind of target does. Override :meth:`target`.
+
+    Attributes:
+        local: measures in processes of this machine, which end with whoever asked. Set it to
+            ``False`` for a device that goes on by itself.
+    """
+
+    local: ClassVar[bool] = True
 
     @pytest.fixture
     def target(self) -> Target:
-        """The target under test; override this."""
+        """The target under test, made from a descriptor; override this."""
         raise NotImplementedError("override the fixture 'target'")
 
     @pytest.fixture
-    def profiler(self) -> Profiler:
-        """What measures there; ONNX Runtime by default."""
-        return load_profiler("onnxruntime")
+    def profiler(self) -> str:
+        """Name of what measures there; ONNX Runtime by default."""
+        return "onnxruntime"
 
-    def test_is_registered_under_its_name(self, target: Target) -> None:
-        assert type(load_target(target.name)) is type(target)
+    @pytest.fixture
+    def package(self, job: Job, profiler: str, settings: Settings) -> Package:
+        """The job, packed."""
+        return make_package([job], profiler, settings, reference_outputs)
 
-    def test_describes_its_device(
-        self, target: Target, profiler: Profiler, settings: Settings
-    ) -> None:
+    def test_is_registered_under_its_kind(self, target: Target) -> None:
+        assert isinstance(target, Target)
+        assert plugins.load(plugins.TARGETS, target.descriptor.kind) is type(target)
+
+    def test_is_made_from_a_descriptor(self, target: Target) -> None:
+        descriptor = target.descriptor.model_copy(update={"name": "another"})
+        assert target.name == target.descriptor.name
+        other: Target = type(target)(descriptor)  # type: ignore[call-arg]
+        assert (other.name, other.descriptor) == ("another", descriptor)
+
+    def test_describes_its_device(self, target: Target, profiler: str, settings: Settings) -> None:
         first = target.fingerprint(profiler, settings)
         assert first.machine != "unknown" and first.cpu and first.governor
         assert first.threads == settings.threads
         assert first.affinity and len(first.affinity) <= first.cores
         assert first.differences(target.fingerprint(profiler, settings)) == []
 
-    def test_pins(self, target: Target, profiler: Profiler, settings: Settings) -> None:
+    def test_pins(self, target: Target, profiler: str, settings: Settings) -> None:
         cores = target.cores()
         assert cores == tuple(sorted(set(cores)))
         core = cores[-1]
@@ -207,80 +277,121 @@ class TargetConformance(_Conformance):
         assert pinned.affinity == (core,)
 
     def test_refuses_a_core_that_is_not_there(
-        self, target: Target, profiler: Profiler, settings: Settings
+        self, target: Target, profiler: str, settings: Settings, job: Job
     ) -> None:
+        wrong = replace(settings, affinity=(999,))
         with pytest.raises(HwnasError, match="999"):
-            target.fingerprint(profiler, replace(settings, affinity=(999,)))
+            target.fingerprint(profiler, wrong)
+        package = make_package([job], profiler, wrong)
+        with pytest.raises(HwnasError, match="999"):
+            list(target.measure(package))
+        target.forget(package.id)
 
-    def test_worker_reports_errors_of_their_own_type(
-        self, target: Target, profiler: Profiler, settings: Settings
+    def test_errors_keep_their_type(
+        self, target: Target, profiler: str, settings: Settings
     ) -> None:
         wrong = replace(settings, provider="NoSuchProvider")
         with pytest.raises(HwnasError, match="NoSuchProvider") as caught:
-            describe(target, profiler, wrong)
+            target.fingerprint(profiler, wrong)
+        assert type(caught.value) is not HwnasError
         assert caught.value.fix
 
     def test_measures(
-        self, target: Target, profiler: Profiler, job: Job, settings: Settings
+        self, target: Target, package: Package, profiler: str, settings: Settings
     ) -> None:
-        events = list(measure(job, target, profiler, settings))
-        assert isinstance(events[0], Loaded)
-        assert isinstance(events[-1], Done), events[-1]
+        events, [record] = _measure(target, package)
+        start = events[0]
+        assert isinstance(start, Start) and start.job == package.id
+        told = target.fingerprint(profiler, settings)
+        assert start.fingerprint["runtime_version"] == told.runtime_version
+        assert any(isinstance(event, Loaded) for event in events)
+        assert record.key == "example"
+        _check_turns(record, settings)
+        target.forget(package.id)
+        assert target.resume(package.id) is None, "it was forgotten"
 
-    def test_worker_has_pipes_and_a_group_of_its_own(
-        self, target: Target, settings: Settings
-    ) -> None:
-        worker = target.start_worker(settings)
+    def test_what_it_does_not_know_cannot_be_resumed(self, target: Target) -> None:
+        unknown = "0" * 64
+        assert target.resume(unknown) is None
+        target.forget(unknown)
+
+    def test_reading_that_is_cut_off(self, target: Target, package: Package) -> None:
+        before = set(descendants())
+        with closing(target.measure(package)) as events:
+            assert any(isinstance(event, Sit) for event in events)
+            started = set(descendants()) - before
+        if not self.local:
+            again = target.resume(package.id)
+            assert again is not None, "the device goes on by itself"
+            _, records = _read(package, list(again))
+            assert len(records) == 1
+            target.forget(package.id)
+            return
+        assert started, "it measures in processes of its own"
+        end = time.monotonic() + _END_S
+        while left := [pid for pid in started if running(pid)]:
+            assert time.monotonic() < end, f"processes {left} still run"
+            time.sleep(0.02)
+
+    def test_closes(self, target: Target, profiler: str, settings: Settings) -> None:
+        target.fingerprint(profiler, settings)
+        target.close()
+
+    def test_shell_runs_scripts_if_there_is_one(self, target: Target) -> None:
+        shell = target.shell()
+        if shell is None:
+            return
+        assert shell.name
+        word = 'it\'s $HOME; "quoted"\n\t*'
+        with closing(shell):
+            result = shell.run('printf %s "$1"; cat; echo no >&2; exit 3', word, stdin=b"\0in")
+            assert (result.code, result.stdout) == (3, word.encode() + b"\0in")
+            assert shell.run("true").code == 0
+
+
+def running(pid: int) -> bool:
+    """Whether there is such a process and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def descendants(pid: int | str = "self") -> list[int]:
+    """Children of a process, and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            assert worker.stdin and worker.stdout and worker.stderr
-            assert os.getpgid(worker.pid) == worker.pid != os.getpgid(0)
-        finally:
-            _end(worker)
-
-    def test_worker_without_a_request_ends(self, target: Target, settings: Settings) -> None:
-        worker = target.start_worker(settings)
-        try:
-            output, _ = worker.communicate(timeout=_END_S)
-            assert output == b""
-        finally:
-            _end(worker)
-
-    def test_nothing_survives_when_measuring_is_cut_off(
-        self, target: Target, profiler: Profiler, job: Job, settings: Settings
-    ) -> None:
-        started: list[subprocess.Popen[bytes]] = []
-
-        class Watched:
-            name = target.name
-            cores = target.cores
-            fingerprint = target.fingerprint
-
-            def start_worker(self, settings: Settings) -> subprocess.Popen[bytes]:
-                started.append(target.start_worker(settings))
-                return started[-1]
-
-        with closing(measure(job, Watched(), profiler, settings)) as events:
-            assert isinstance(next(events), Loaded)
-        assert started[0].returncode is not None
-        assert _gone(started[0].pid)
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue
+    return found + [below for child in found for below in descendants(child)]
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    if worker.poll() is None:
-        os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
-    for stream in (worker.stdin, worker.stdout, worker.stderr):
-        if stream is not None:
-            stream.close()
+def _outputs(runner: Runner) -> Inputs:
+    runner.refresh()
+    runner.run()
+    return runner.outputs()
 
 
-def _gone(group: int) -> bool:
-    """Whether no process of ``group`` is left, after a moment for the kernel to see to it."""
-    end = time.monotonic() + _END_S
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
+def _measure(target: Target, package: Package) -> tuple[list[Event], list[Record]]:
+    return _read(package, list(target.measure(package)))
+
+
+def _read(package: Package, events: list[Event]) -> tuple[list[Event], list[Record]]:
+    """``events`` in the order in which an agent may say them, and the records that follow."""
+    collector = Collector(Document.decode(package.document))
+    records = []
+    for event in events:
+        records += [found for found in collector.add(event) if isinstance(found, Record)]
+    assert isinstance(events[-1], End), events[-1]
+    return events, records
+
+
+def _check_turns(record: Record, settings: Settings) -> None:
+    sittings = {turn.sitting for turn in record.turns}
+    assert len(sittings) == settings.sittings
+    for sitting in sittings:
+        turns = [turn for turn in record.turns if turn.sitting == sitting]
+        assert settings.min_rounds <= len(turns) <= settings.max_rounds
+    assert all(min(turn.ns) > 0 for turn in record.turns)

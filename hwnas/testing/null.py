@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.agent.protocol import Job, RuntimeInfo
+from hwnas.agent.settings import Settings
 from hwnas.errors import InputError, UnknownName
-from hwnas.profile.protocol import Job, RuntimeInfo
-from hwnas.profile.settings import Settings
 
 __all__ = ["NullProfiler", "null_ns"]
 
@@ -49,7 +54,7 @@ class NullProfiler:
         """Import what reads models."""
         import onnx  # noqa: F401
 
-    def load(self, job: Job, settings: Settings) -> _Runner:
+    def load(self, job: Job, settings: Settings, inputs: Mapping[str, NDArray[Any]]) -> _Runner:
         """Read the model's graph."""
         import onnx
 
@@ -64,6 +69,13 @@ class _Runner:
     def __init__(self, ns: int, seed: int) -> None:
         self._ns = ns
         self._random = random.Random(seed)
+
+    def refresh(self) -> None:
+        """There are no inputs."""
+
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """It computes nothing."""
+        return {}
 
     def run(self) -> int:
         """The computed time with its noise, in ns."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.agent.protocol import Job, RuntimeInfo, Tensor
+from hwnas.agent.settings import Settings
 from hwnas.errors import InputError, ProfileError, UnknownName
-from hwnas.profile.protocol import Job, RuntimeInfo
-from hwnas.profile.settings import Settings
-from hwnas.program import TensorSpec
 
 __all__ = ["OnnxRuntimeProfiler"]
 
 _DEFAULT_PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
-_IR_VERSION = 10
-_OPSET = 20
+_SMALLEST = (
+    "CAo6RwoRCgF4CgF4EgF5IgZNYXRNdWwSCHNtYWxsZXN0WhMKAXgSDgoMCAESCAoCCAgKAggIYhMKAXkSDgoMCAES"
+    "CAoCCAgKAggIQgQKABAU"
+)
+"""``y = x @ x`` of shape (8, 8) as ONNX: a device need not have the package to make it."""
 
 
 class OnnxRuntimeProfiler:
@@ -33,7 +37,7 @@ class OnnxRuntimeProfiler:
     name = "onnxruntime"
 
     def runtime(self, settings: Settings) -> RuntimeInfo:
-        """Version of ONNX Runtime and the provider; see ``hwnas.profile.protocol.Profiler``."""
+        """Version of ONNX Runtime and the provider; see ``hwnas.agent.protocol.Profiler``."""
         ort = _onnxruntime()
         available = ort.get_available_providers()
         provider = settings.provider or _DEFAULT_PROVIDER
@@ -43,33 +47,45 @@ class OnnxRuntimeProfiler:
 
     def prepare(self, settings: Settings) -> None:
         """Load and run one matrix product: the first session of a process costs about 10 MB."""
-        runner = self.load(_smallest_job(), settings)
+        job = _smallest_job()
+        zeros = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in job.inputs}
+        runner = self.load(job, settings, zeros)
         runner.run()
         runner.close()
 
-    def load(self, job: Job, settings: Settings) -> _Runner:
-        """One session, its random inputs and its outputs bound."""
-        return _Runner(_session(job, settings), job, settings)
+    def load(self, job: Job, settings: Settings, inputs: Mapping[str, NDArray[Any]]) -> _Runner:
+        """One session, its inputs and its outputs bound."""
+        return _Runner(_session(job, settings), job, inputs)
 
 
 class _Runner:
-    def __init__(self, session: Any, job: Job, settings: Settings) -> None:
+    def __init__(self, session: Any, job: Job, inputs: Mapping[str, NDArray[Any]]) -> None:
         _check_inputs(session, job)
         ort = _onnxruntime()
-        rng = np.random.default_rng(settings.seed)
         binding = session.io_binding()
-        values = [ort.OrtValue.ortvalue_from_numpy(_random(spec, rng)) for spec in job.inputs]
-        for spec, value in zip(job.inputs, values, strict=True):
-            binding.bind_ortvalue_input(spec.name, value)
+        self._inputs = []
+        for tensor in job.inputs:
+            array = np.ascontiguousarray(inputs[tensor.name])
+            value = ort.OrtValue.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
+            binding.bind_ortvalue_input(tensor.name, value)
+            self._inputs.append((value, array))
+        self._outputs = []
         for output in session.get_outputs():
             dtype = _DTYPES.get(output.type)
             if dtype is not None and all(isinstance(size, int) for size in output.shape):
                 value = ort.OrtValue.ortvalue_from_shape_and_type(output.shape, dtype)
                 binding.bind_ortvalue_output(output.name, value)
-                values.append(value)
+                self._outputs.append(value)
             else:
                 binding.bind_output(output.name)
-        self._session, self._binding, self._values = session, binding, values
+        self._session, self._binding = session, binding
+        self._names = [output.name for output in session.get_outputs()]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Write the inputs again."""
+        for value, array in self._inputs:
+            value.update_inplace(array)
 
     def run(self) -> int:
         """One inference; returns its wall time in ns."""
@@ -78,10 +94,19 @@ class _Runner:
         run(binding)
         return time.perf_counter_ns() - start
 
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        """Copies of the outputs, by name."""
+        values = self._binding.copy_outputs_to_cpu()
+        return {
+            name: np.array(value)
+            for name, value in zip(self._names, values, strict=True)
+            if isinstance(value, np.ndarray)
+        }
+
     def close(self) -> None:
         """Release the session and its buffers."""
         self._session = self._binding = None
-        self._values = []
+        self._inputs, self._outputs = [], []
 
 
 def _onnxruntime() -> Any:
@@ -147,30 +172,12 @@ def _check_inputs(session: Any, job: Job) -> None:
             )
 
 
-def _random(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
-    """Standard normal floats; integers and booleans of 0 and 1, valid as indices and masks."""
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return np.asarray(rng.standard_normal(spec.shape)).astype(dtype)
-    return np.asarray(rng.integers(0, 2, spec.shape)).astype(dtype)
-
-
 def _smallest_job() -> Job:
-    from onnx import TensorProto, helper
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [8, 8]) for name in "xy")
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [8, 8], [1.0] * 64)
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = helper.make_model(
-        helper.make_graph([node], "smallest", [x], [y], [weight]),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
     return Job(
         key="",
         scope="block",
         label="smallest",
-        model=bytes(model.SerializeToString()),
+        model=base64.b64decode(_SMALLEST),
         folder=Path.cwd(),
-        inputs=(TensorSpec(name="x", dtype="float32", shape=(8, 8)),),
+        inputs=(Tensor("x", "float32", (8, 8)),),
     )

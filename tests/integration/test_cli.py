@@ -132,7 +132,7 @@ def test_compile_by_command(
 def test_profile_again(run: Any, tiny_bundle: Path, lut: Path, tmp_path: Path) -> None:
     refused(run("profile", tiny_bundle, "-o", lut, *QUICK), 2, "exists", "--resume")
     again = run("profile", tiny_bundle, "-o", lut, "--resume", *QUICK, "--format", "json").json
-    assert (again["measured"], again["skipped"]) == (0, 6)
+    assert (again["measured"], again["skipped"]) == (0, 10)
     assert {kind["blocks"] for kind in again["kinds"]} == {1, 3}
     other = run("profile", tiny_bundle, "-o", lut, "--resume", *QUICK, "--threads", "2")
     refused(other, 1, "another device", "threads")
@@ -216,8 +216,8 @@ def test_missing_kinds_are_all_named(run: Any, tiny_bundle: Path, tmp_path: Path
     from hwnas.profile import Settings
     from hwnas.table import Lut
 
-    device = open_device("cpu", "onnxruntime")
-    fingerprint = device.target.fingerprint(device.profiler, Settings())
+    with open_device("cpu", "onnxruntime") as device:
+        fingerprint = device.target.fingerprint(device.profiler.name, Settings())
     Lut.create(tmp_path / "empty.db", fingerprint, Settings()).close()
     words = ("select", tiny_bundle, "--lut", tmp_path / "empty.db", "--max-bytes", "1MB")
     ran = run(*words, "-o", tmp_path / "plan.json")
@@ -281,11 +281,11 @@ def test_a_failed_kind_exits_with_1(tiny_bundle: Path, tmp_path: Path) -> None:
     options = ["--affinity", "none", "--time-limit", "0.01", "-o", str(tmp_path / "lut.db")]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "6 failed" in done.stdout
+    assert "10 failed" in done.stdout
     again = [*command, "--resume", "--retry-failed", *QUICK, "-o", str(tmp_path / "lut.db")]
     done = subprocess.run(again, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "6 measured" in done.stdout
+    assert "10 measured" in done.stdout
     assert "Traceback" not in done.stderr
 
 

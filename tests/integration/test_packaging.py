@@ -34,7 +34,12 @@ PACKAGES = {
 ENTRY_POINTS = {
     "console_scripts": {"hwnas": "hwnas.cli.main:main"},
     "hwnas.profilers": {"onnxruntime": "hwnas_profilers.onnxruntime:OnnxRuntimeProfiler"},
-    "hwnas.targets": {"cpu": "hwnas_targets.cpu:CpuTarget"},
+    "hwnas.targets": {
+        "adb": "hwnas_targets.adb:AdbTarget",
+        "local": "hwnas_targets.local:LocalTarget",
+        "ssh": "hwnas_targets.ssh:SshTarget",
+    },
+    "hwnas.descriptors": {"hwnas": "hwnas_targets.data"},
     "hwnas.supernets": {"vit": "hwnas.supernets.sorted_vit:from_variant"},
 }
 HEADERS = {
@@ -89,6 +94,8 @@ def test_wheel_holds_the_packages_and_nothing_else(source: Path, wheel: Path) ->
     assert extension.startswith("hwnas/runtime/_native.")
     assert found - {extension} - expected == {f"hwnas/{name}" for name in DEVELOPMENT}
     assert expected <= found
+    assert "hwnas/doctor/probe.sh" in expected and "hwnas/agent/native/agent.h" in expected
+    assert "hwnas_targets/data/cpu.toml" in expected
     assert {"hwnas/runtime/_native.pyi"} | {f"{p}/py.typed" for p in PACKAGES} <= expected
 
 

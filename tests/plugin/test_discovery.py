@@ -14,7 +14,7 @@ from tests.support.plugins import example_plugins  # noqa: F401 - a fixture
 
 def test_built_in_ones_come_through_entry_points() -> None:
     assert plugins.names(plugins.PROFILERS)["onnxruntime"] == "hwnas"
-    assert plugins.names(plugins.TARGETS)["cpu"] == "hwnas"
+    assert plugins.names(plugins.TARGETS)["local"] == "hwnas"
 
 
 def test_asking_for_the_profiler_does_not_import_its_runtime() -> None:
@@ -27,15 +27,17 @@ def test_asking_for_the_profiler_does_not_import_its_runtime() -> None:
 def test_a_strangers_are_found(example_plugins: Path) -> None:  # noqa: F811
     assert plugins.names(plugins.PROFILERS)["faulty"] == "hwnas-example"
     assert load_profiler("faulty").name == "faulty"
-    assert load_target("nice").name == "nice"
+    assert plugins.names(plugins.TARGETS)["nice"] == "hwnas-example"
+    assert load_target("nicely").descriptor.kind == "nice"
 
 
 def test_unknown_names_list_the_known_ones(example_plugins: Path) -> None:  # noqa: F811
     with pytest.raises(UnknownName, match=r"onnxruntime \(from hwnas\)") as caught:
         load_profiler("onnxrt")
     assert "faulty (from hwnas-example)" in str(caught.value)
-    with pytest.raises(UnknownName, match="known: cpu"):
+    with pytest.raises(UnknownName, match="gpu") as caught:
         load_target("gpu")
+    assert "cpu" in caught.value.fix and "nicely" in caught.value.fix
 
 
 def test_two_distributions_with_one_name_raise(
@@ -44,7 +46,7 @@ def test_two_distributions_with_one_name_raise(
     info = tmp_path / "rival-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hwnas.targets]\ncpu = rival:Cpu\n")
+    (info / "entry_points.txt").write_text("[hwnas.targets]\nlocal = rival:Local\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="registered more than once") as caught:
         load_target("cpu")
@@ -59,3 +61,11 @@ def test_what_cannot_be_imported_is_named(example_plugins: Path) -> None:  # noq
 def test_what_is_not_a_profiler_is_named(example_plugins: Path) -> None:  # noqa: F811
     with pytest.raises(HwnasError, match=r"'unfinished'.* lacks prepare, load"):
         load_profiler("unfinished")
+
+
+def test_a_kind_that_nobody_brings_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "odd.toml"
+    file.write_text('schema_version = 1\nname = "odd"\nkind = "odd"\n')
+    with pytest.raises(UnknownName, match="odd") as caught:
+        load_target(str(file))
+    assert "local (from hwnas)" in caught.value.fix

@@ -23,7 +23,7 @@ from hwnas.bundle import WEIGHTS, Block, Bundle, BundleWriter, Manifest, WeightR
 from hwnas.program import TensorSpec
 from hwnas.space import EqualChoice, PrefixDepth, Rule, Slot, Space, Subnet
 
-__all__ = ["CLASSES", "make_bundle", "make_space", "reference_output"]
+__all__ = ["CLASSES", "make_bundle", "make_space", "reference_output", "subnet_names"]
 
 CLASSES = 4
 _BYTES = 4
@@ -93,6 +93,11 @@ def make_bundle(
             )
         )
     return Bundle.open(path, "space")
+
+
+def subnet_names(bundle: Bundle) -> list[str]:
+    """Every subnet of the space, in its order."""
+    return [subnet.name for subnet in bundle.manifest.space.subnets()]
 
 
 def reference_output(bundle: Bundle, subnet: Subnet, image: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ NATIVE: bool = _native.has_switcher
 NATIVE_FILES = {
     "lib/libhwnas_switcher.so.1",
     "lib/cmake/hwnas/hwnasTargets-release.cmake",
+    "agent/native/onnxruntime_c_api.h",
 }
 """What an installation holds only if the native switcher was built."""
 

@@ -16,6 +16,7 @@ from hwnas.errors import (
     NewerSchema,
     OtherMachine,
     SignatureError,
+    UnknownName,
     UnsafePath,
     UsageError,
 )
@@ -158,6 +159,22 @@ def test_bytes_count_once(tiny_bundle: Path) -> None:
     sizes = [opened.weight_bytes(space.find(f"d{d}-ffn64")) for d in (1, 2, 3)]
     assert sizes == sorted(sizes)
     assert sizes[-1] <= opened.manifest.weights.bytes
+
+
+def test_both_forms_answer_for_a_subnet(tiny_bundle: Path, shipped: Path) -> None:
+    """Whoever asks for a kind, bytes or a program need not know what the bundle holds."""
+    space, subnets = Bundle.open(tiny_bundle), Bundle.open(shipped)
+    for name in subnets.manifest.subnets:
+        chosen, found = space.subnet(name), subnets.subnet(name)
+        assert chosen.choices == found.choices
+        assert space.subnet_kind(chosen) == subnets.subnet_kind(found)
+        assert space.weight_bytes(chosen) == subnets.weight_bytes(found)
+        assert space.program(chosen).inputs == subnets.program(found).inputs
+        assert {call.unit for call in subnets.program(found).calls} <= {*subnets.graphs}
+    with pytest.raises(UnknownName, match="d9"):
+        subnets.subnet("d9")
+    with pytest.raises(UnknownName):
+        subnets.program(space.subnet("max").model_copy(update={"name": "d9"}))
 
 
 def test_nothing_half_written(tmp_path: Path) -> None:

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.profile.fingerprint import (
-    Fingerprint,
-    RuntimeInfo,
-    collect,
-    read_cpuinfo,
-    read_governor,
-)
-from hwnas.profile.memory import pss_bytes
-from hwnas.profile.settings import Settings
+from hwnas.agent.fingerprint import collect, pin, read_cpuinfo, read_governor
+from hwnas.agent.protocol import RuntimeInfo
+from hwnas.agent.readings import pss_bytes, throttled
+from hwnas.agent.settings import Settings
+from hwnas.errors import ProfileError
+from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -59,12 +56,39 @@ def device() -> Fingerprint:
 
 
 def test_this_machine() -> None:
-    found = collect(RuntimeInfo("null", "1", "none"), Settings(threads=2))
+    found = read_fingerprint(collect(RuntimeInfo("null", "1", "none"), Settings(threads=2)))
     assert found.cores == os.cpu_count()
     assert found.affinity == tuple(sorted(os.sched_getaffinity(0)))
     assert found.machine == os.uname().machine and found.kernel == os.uname().release
     assert (found.runtime, found.threads) == ("null", 2)
     assert found.cpu != "unknown" and found.flags
+
+
+@pytest.mark.parametrize(
+    "change", [{"cores": 0}, {"flags": "avx2"}, {"threads": "x"}, {"more": 1}, {"cpu": None}]
+)
+def test_what_is_no_fingerprint_is_refused(device: Fingerprint, change: dict[str, object]) -> None:
+    with pytest.raises(ProfileError, match=next(iter(change))):
+        read_fingerprint({**device.model_dump(), **change})
+
+
+def test_pinning_ends_with_the_block() -> None:
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    with pin(Settings(affinity=(core,))):
+        assert os.sched_getaffinity(0) == {core}
+    assert os.sched_getaffinity(0) == before
+    with (
+        pytest.raises(ProfileError, match="core 999 is not available"),
+        pin(Settings(affinity=(999,))),
+    ):
+        pass
+    with (
+        pytest.raises(ProfileError, match="cannot run at once"),
+        pin(Settings(affinity=(core,), threads=2)),
+    ):
+        pass
+    assert os.sched_getaffinity(0) == before
 
 
 def test_x86() -> None:
@@ -159,3 +183,34 @@ def test_memory_is_known_or_none(tmp_path: Path) -> None:
     assert pss_bytes(tmp_path / "absent") is None
     (tmp_path / "rollup").write_text("Rss: 12 kB\n")
     assert pss_bytes(tmp_path / "rollup") is None
+
+
+def cpu_stat(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.stat").write_text(f"nr_periods 9\nnr_throttled {count}\nthrottled_time 1\n")
+
+
+class TestThrottled:
+    def test_version_2_sums_over_the_groups_above(self, tmp_path: Path) -> None:
+        cpu_stat(tmp_path / "a", 2)
+        cpu_stat(tmp_path / "a" / "b", 3)
+        (tmp_path / "cpu.stat").write_text("usage_usec 5\n")
+        (tmp_path / "cgroup").write_text("0::/a/b\n")
+        assert throttled(tmp_path / "cgroup", tmp_path) == 5
+
+    def test_version_1(self, tmp_path: Path) -> None:
+        cpu_stat(tmp_path / "cpu,cpuacct" / "a", 4)
+        cpu_stat(tmp_path / "memory" / "a", 100)
+        groups = "4:memory:/a\n3:cpuset:/a\n2:cpu,cpuacct:/a\n0::/a\n"
+        (tmp_path / "cgroup").write_text(groups)
+        assert throttled(tmp_path / "cgroup", tmp_path) == 4
+
+    def test_a_path_of_the_host_within_a_container(self, tmp_path: Path) -> None:
+        cpu_stat(tmp_path / "cpu", 7)
+        (tmp_path / "cgroup").write_text("2:cpu:/docker/0123\n")
+        assert throttled(tmp_path / "cgroup", tmp_path) == 7
+
+    def test_unknown_is_none(self, tmp_path: Path) -> None:
+        assert throttled(tmp_path / "absent", tmp_path) is None
+        (tmp_path / "cgroup").write_text("0::/a\n2:cpu:/a\nnonsense\n")
+        assert throttled(tmp_path / "cgroup", tmp_path) is None

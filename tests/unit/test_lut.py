@@ -5,18 +5,19 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hwnas.errors import NewerSchema, OtherDevice, ProfileError, TableError, UsageError
-from hwnas.profile import Failure, Settings
+from hwnas.errors import OtherDevice, ProfileError, UsageError
+from hwnas.profile import Failure, Package, Settings
+from hwnas.profile.record import Energy, OpenJob, Round, Turn
 from hwnas.table import Lut, owner
-from tests.support.tables import DONE, fingerprint, job, put
-
-V1 = Path(__file__).parents[1] / "data" / "lut_v1.db"
+from tests.support.tables import fingerprint, put, record
 
 
 @pytest.fixture
@@ -26,40 +27,54 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lut(path: Path) -> Iterator[Lut]:
-    with Lut.create(path, fingerprint(), Settings(min_runs=20)) as made:
+    with Lut.create(path, fingerprint(), Settings(relative_ci=0.05)) as made:
         yield made
 
 
-def test_raw_samples_come_back_in_order(lut: Lut, path: Path) -> None:
-    row = lut.begin(job("k", label="stem/base"))
-    lut.add_samples(row, [5, 3])
-    lut.add_samples(row, [])
-    lut.add_samples(row, [4])
-    lut.finish(row, DONE, 2000)
+def test_what_was_recorded_comes_back(lut: Lut, path: Path) -> None:
+    turns = (Turn(1, 0, 9, (5, 3), 8, 8, 0), Turn(1, 1, None, (4,), 4, 4, None))
+    rounds = (
+        Round(1, 0, (1.0, 1.01), 0, {"temperature_c": 50.5}),
+        Round(1, 1, (1.0, 1.0), None, {}),
+    )
+    energy = Energy(2.0, 100, 0.5, "rapl:package-0")
+    given = record(
+        "k",
+        label="stem/base",
+        turns=turns,
+        rounds=rounds,
+        verdict="flag",
+        reasons=("few", "slow"),
+        energy=energy,
+        load_bytes=2000,
+        run_bytes=1000,
+    )
+    lut.record(given)
     lut.close()
     with Lut.open(path) as again:
         found = again.measurement("k", "block")
         assert again.fingerprint == fingerprint()
-        assert again.settings == Settings(min_runs=20)
+        assert again.settings == Settings(relative_ci=0.05)
     assert found is not None
+    assert (found.turns, found.rounds, found.energy) == (turns, rounds, energy)
+    assert (found.verdict, found.reasons) == ("flag", ("few", "slow"))
+    assert (found.output_error, found.outputs_ok, found.joules) == (1e-7, True, 0.02)
     assert found.ns.tolist() == [5, 3, 4]
     assert found.ns.dtype == np.int64 and not found.ns.flags.writeable
     assert (found.label, found.stopped_by) == ("stem/base", "converged")
     assert (found.load_bytes, found.run_bytes) == (2000, 1000)
-    assert found.p50_ms == 4e-6
+    assert (found.p50_ms, found.cold_p50_ms) == (4e-6, 9e-6)
 
 
 def test_what_was_not_measured_is_none(lut: Lut) -> None:
     assert lut.measurement("k", "block") is None
-    put(lut, job("k"), 1.0)
+    put(lut, "k", 1.0)
     assert lut.measurement("k", "subnet") is None, "scopes are apart"
-    lut.begin(job("open"))
-    assert lut.measurement("open", "block") is None
-    assert not lut.done("open", "block")
+    assert not lut.done("k", "subnet")
 
 
 def test_unknown_memory_is_null_not_zero(lut: Lut, path: Path) -> None:
-    put(lut, job("k"), 1.0, load_bytes=None, run_bytes=None)
+    put(lut, "k", 1.0, load_bytes=None, run_bytes=None)
     found = lut.measurement("k", "block")
     assert found is not None and found.load_bytes is None and found.run_bytes is None
     with sqlite3.connect(path) as db:
@@ -68,18 +83,19 @@ def test_unknown_memory_is_null_not_zero(lut: Lut, path: Path) -> None:
 
 
 def test_the_latest_good_one_wins(lut: Lut) -> None:
-    put(lut, job("k"), 1.0)
-    put(lut, job("k"), 2.0)
-    lut.fail(lut.begin(job("k")), "killed by SIGSEGV")
-    found = lut.measurement("k", "block")
+    put(lut, "k", 1.0)
+    put(lut, "k", 2.0)
+    lut.fail("k", "block", "k/base", "killed by SIGSEGV")
+    put(lut, "k", 3.0, verdict="invalid", reasons=("wrong",))
+    found = lut.measurement("k", "block", invalid=True)
     assert found is not None and found.p50_ms == 2.0
     assert lut.failures() == [], "it has a good measurement"
     assert lut.keys("block") == ["k"]
 
 
 def test_failures_are_rows(lut: Lut) -> None:
-    lut.fail(lut.begin(job("bad", label="head/base")), "first")
-    lut.fail(lut.begin(job("bad", label="head/base")), "second")
+    lut.fail("bad", "block", "head/base", "first")
+    lut.fail("bad", "block", "head/base", "second")
     assert lut.done("bad", "block")
     assert lut.measurement("bad", "block") is None
     assert lut.failures() == [Failure("bad", "block", "head/base", "second")]
@@ -91,11 +107,60 @@ def test_failures_are_rows(lut: Lut) -> None:
     assert not lut.done("bad", "block")
 
 
-def test_a_measurement_needs_samples(lut: Lut) -> None:
-    row = lut.begin(job("k"))
-    with pytest.raises(ValueError, match="no samples"):
-        lut.finish(row, DONE, 0)
+def test_an_invalid_measurement_counts_as_failed_and_keeps_its_samples(lut: Lut) -> None:
+    put(lut, "k", 1.0, verdict="invalid", reasons=("outputs are off by 0.11",), outputs_ok=False)
+    assert lut.done("k", "block"), "it is not measured again unless that is asked for"
+    assert lut.measurement("k", "block") is None and lut.keys("block") == []
+    assert lut.failures() == [Failure("k", "block", "k/base", "invalid: outputs are off by 0.11")]
+    kept = lut.measurement("k", "block", invalid=True)
+    assert kept is not None and kept.p50_ms == 1.0 and lut.keys("block", invalid=True) == ["k"]
+    assert lut.clear_failures() == 1
     assert not lut.done("k", "block")
+
+
+def test_a_measurement_needs_runs(lut: Lut) -> None:
+    for turns in ((), (Turn(1, 0, None, (), 1, 1, 0),)):
+        with pytest.raises(ValueError, match="without runs"):
+            lut.record(record("k", turns=turns))
+    assert not lut.done("k", "block")
+
+
+def test_open_jobs_last_until_they_are_closed(lut: Lut, path: Path) -> None:
+    job = Package(document=b"{}", id="a" * 64, blobs={}, data={})
+    lut.open_job(job, "ssh://pi@board")
+    lut.open_job(job, "ssh://pi@board")
+    lut.open_job(replace(job, id="b" * 64), "cpu")
+    lut.close_job("b" * 64)
+    lut.close_job("no such job")
+    lut.close()
+    with Lut.resume(path, fingerprint(), Settings()) as again:
+        assert again.open_jobs() == [OpenJob("a" * 64, b"{}", "ssh://pi@board")]
+
+
+def test_a_million_runs_are_written_and_read_in_seconds(lut: Lut) -> None:
+    turns = tuple(Turn(1, i, None, tuple(range(1, 1001)), 1, 1, 0) for i in range(100))
+    start = time.process_time()
+    for i in range(10):
+        lut.record(record(f"k{i}", turns=turns))
+    found = lut.measurement("k7", "block")
+    assert found is not None and found.ns.size == 100_000
+    # A row for each run would take over 5 s to write; this takes about 1.
+    assert time.process_time() - start < 4
+    assert sum(row.runs for row in lut.rows()) == 1_000_000
+
+
+def test_rounds_in_which_all_were_slow_do_not_count_against_an_item(lut: Lut) -> None:
+    speed = [1.0, 1.0, 1.2, 1.2, 1.2, 1.0, 1.2]
+    rounds = tuple(Round(1, i, (1.0, 1.0 + i / 1e6), 0, {}) for i in range(7))
+    for k in range(6):
+        ns = [round((k + 1) * 1e6 * factor) for factor in speed]
+        turns = tuple(Turn(1, i, 2 * t, (t,), t, t, 0) for i, t in enumerate(ns))
+        lut.record(record(f"k{k}", turns=turns[k % 3 :], rounds=rounds))
+    found = [lut.measurement(f"k{k}", "block") for k in range(6)]
+    ratios = [m.p50_ms / (k + 1) for k, m in enumerate(found) if m]
+    assert ratios == pytest.approx([1.2] * 6), "whatever rounds they had, they compare"
+    colds = [(m.cold_p50_ms or 0) / m.p50_ms for m in found if m]
+    assert colds == pytest.approx([2.0] * 6)
 
 
 def test_create_refuses_an_existing_file(lut: Lut, path: Path) -> None:
@@ -113,18 +178,24 @@ def test_create_leaves_nothing_where_it_cannot_write(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_resume_keeps_what_is_whole_and_discards_the_rest(lut: Lut, path: Path) -> None:
-    put(lut, job("good"), 1.0)
-    lut.fail(lut.begin(job("bad")), "crashed")
-    lut.add_samples(lut.begin(job("cut")), [1, 2, 3])
+def test_a_killed_write_leaves_nothing_half_done(lut: Lut, path: Path) -> None:
+    put(lut, "good", 1.0)
+    lut.fail("bad", "block", "bad/base", "crashed")
     lut.close()
+    code = (
+        "import os, sys; from hwnas.profile import Settings; from hwnas.table import Lut\n"
+        "with Lut.open(sys.argv[1]) as reader: device = reader.fingerprint\n"
+        "lut = Lut.resume(sys.argv[1], device, Settings())\n"
+        "with lut._writing() as db:\n"
+        "    db.execute('DELETE FROM measurement')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code, str(path)], check=False)
     with Lut.resume(path, fingerprint(kernel="6.2"), Settings(threads=1)) as again:
         assert [row.key for row in again.rows()] == ["good", "bad"]
         assert again.done("good", "block") and again.done("bad", "block")
-        put(again, job("new"), 2.0)
+        put(again, "new", 2.0)
     with sqlite3.connect(path) as db:
-        left = "SELECT count(*) FROM sample WHERE measurement NOT IN (SELECT id FROM measurement)"
-        assert db.execute(left).fetchone() == (0,)
         query = "SELECT m.key, d.fingerprint FROM measurement m JOIN run r ON m.run = r.id "
         query += "JOIN device d ON r.device = d.id WHERE status = 'ok'"
         kernels = {key: '"6.2"' in text for key, text in db.execute(query)}
@@ -178,105 +249,15 @@ def test_marks_of_processes() -> None:
 
 
 def test_a_copy_taken_while_measuring_is_whole(lut: Lut, path: Path, tmp_path: Path) -> None:
-    put(lut, job("good"), 1.0)
-    lut.add_samples(lut.begin(job("open")), [1, 2, 3])
+    put(lut, "good", 1.0)
     assert [p.name for p in tmp_path.iterdir()] == ["lut.db"], "one file is all there is"
     copy = tmp_path / "copy.db"
     shutil.copy(path, copy)
     with Lut.open(copy) as again:
-        assert [(row.key, row.runs) for row in again.rows()] == [("good", 101), ("open", 3)]
+        assert [(row.key, row.runs) for row in again.rows()] == [("good", 101)]
 
 
 def test_open_does_not_write(lut: Lut, path: Path) -> None:
     lut.close()
     with Lut.open(path) as reader, pytest.raises(ProfileError, match="cannot write"):
-        reader.begin(job("k"))
-
-
-class TestBadFiles:
-    def test_missing(self, path: Path) -> None:
-        with pytest.raises(TableError, match="does not exist") as caught:
-            Lut.open(path)
-        assert "hwnas profile" in caught.value.fix
-        assert not path.exists(), "SQLite would have made it"
-
-    def test_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(TableError, match="not a file"):
-            Lut.open(tmp_path)
-
-    def test_not_sqlite(self, path: Path) -> None:
-        path.write_text("key,ms\nstem,1.0\n" * 100)
-        with pytest.raises(TableError, match="not an SQLite file"):
-            Lut.open(path)
-
-    def test_empty(self, path: Path) -> None:
-        path.touch()
-        with pytest.raises(TableError, match="not a lookup table"):
-            Lut.open(path)
-
-    def test_some_other_database(self, path: Path) -> None:
-        with sqlite3.connect(path) as db:
-            db.execute("CREATE TABLE t (x)")
-        db.close()
-        with pytest.raises(TableError, match="not a lookup table of hwnas"):
-            Lut.open(path)
-
-    def test_newer(self, lut: Lut, path: Path) -> None:
-        lut.close()
-        with sqlite3.connect(path) as db:
-            db.execute("PRAGMA user_version=2")
-        db.close()
-        with pytest.raises(NewerSchema, match="schema_version 2, this hwnas reads up to 1"):
-            Lut.open(path)
-
-    def test_cut_off(self, lut: Lut, path: Path) -> None:
-        for i in range(20):
-            put(lut, job(f"k{i}"), 1.0)
-        lut.close()
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(TableError, match="damaged"):
-            Lut.open(path)
-
-    def test_tables_missing(self, lut: Lut, path: Path) -> None:
-        lut.close()
-        with sqlite3.connect(path) as db:
-            db.execute("DROP TABLE measurement")
-        db.close()
-        with Lut.open(path) as again, pytest.raises(TableError, match="damaged: no such table"):
-            again.rows()
-
-    def test_fingerprint_that_is_none(self, lut: Lut, path: Path) -> None:
-        lut.close()
-        with sqlite3.connect(path) as db:
-            db.execute("UPDATE device SET fingerprint = '{}'")
-        db.close()
-        with Lut.open(path) as again, pytest.raises(TableError, match="damaged: fingerprint"):
-            _ = again.fingerprint
-
-
-class TestSchema1:
-    """A file that a script made, so that every later hwnas is tested against it."""
-
-    def test_is_read(self) -> None:
-        with Lut.open(V1) as lut:
-            assert lut.fingerprint.cpu == "AMD EPYC 25/17/1"
-            assert lut.settings == Settings()
-            assert [row.status for row in lut.rows()] == ["ok"] * 3 + ["error", "running", "ok"]
-            assert lut.keys("block") == ["a" * 32, "b" * 32]
-            assert [f.error for f in lut.failures()] == ["killed by SIGSEGV"]
-            found = lut.measurement("b" * 32, "block")
-            whole = lut.measurement("e" * 32, "subnet")
-        assert found is not None and whole is not None
-        assert (found.statistics.runs, found.p50_ms, found.p95_ms) == (101, 4.0, 4.045)
-        assert found.load_bytes == 4_000_000
-        assert (whole.label, whole.p50_ms) == ("d1", 5.5)
-
-    def test_is_gone_on_with(self, tmp_path: Path) -> None:
-        copy = tmp_path / "lut.db"
-        shutil.copy(V1, copy)
-        with Lut.open(V1) as lut:
-            device = lut.fingerprint
-        with Lut.resume(copy, device, Settings()) as lut:
-            assert len(lut.rows()) == 5
-            put(lut, job("new"), 1.0)
-            assert lut.done("new", "block")
+        reader.fail("k", "block", "k/base", "no")

@@ -1,17 +1,16 @@
-"""Choosing from costs as they are; tests/unit/test_select_measured.py is about measuring."""
+"""Choosing from costs as they are.
 
-import json
+tests/unit/test_select_brute_force.py compares with brute force, tests/unit/test_select_measured.py
+is about measuring.
+"""
+
 import math
-import pickle
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hwnas.bundle import Bundle
-from hwnas.errors import BundleError, Infeasible, TableError, UnknownName, UsageError
+from hwnas.errors import BundleError, TableError, UnknownName, UsageError
 from hwnas.files import sha256_file
 from hwnas.select import (
     NothingFits,
@@ -23,8 +22,8 @@ from hwnas.select import (
     select,
 )
 from hwnas.select.budgets import Limit, resolve
-from hwnas.table.cost import METRICS, Cost
-from tests.support.bundles import make_bundle
+from hwnas.table.cost import Cost
+from tests.support.bundles import make_bundle, subnet_names
 from tests.support.costs import GivenCosts, GivenQuality, cost
 
 
@@ -41,140 +40,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("chain") / "net.hwnas", depth=6, widths=(4,), dim=4)
 
 
-def names(bundle: Bundle) -> list[str]:
-    return [subnet.name for subnet in bundle.manifest.space.subnets()]
-
-
-# Few different values, so that ties are common.
-values = st.integers(1, 5).map(float)
-cost_of = st.builds(
-    Cost, p50_ms=values, p95_ms=values, memory_bytes=values, weight_bytes=st.integers(1, 5)
-)
-budgets = st.lists(
-    st.tuples(st.sampled_from(METRICS), st.integers(1, 6)), unique_by=lambda b: b[0], max_size=4
-)
-
-
-def tier_of(wanted: Sequence[tuple[str, int]], name: str = "t") -> Tier:
-    text = ",".join(f"{m}={v}{'ms' if m in ('p50', 'p95') else 'B'}" for m, v in wanted)
-    return parse_tier(f"{name}:{text}")
-
-
-def fits(price: Cost, wanted: Sequence[tuple[str, float]]) -> bool:
-    return all(price.metric(metric) <= limit for metric, limit in wanted)
-
-
-def preference(price: Cost, quality: float, name: str) -> tuple[float, float, int, str]:
-    return (-quality, price.p50_ms, price.weight_bytes, name)
-
-
-@given(st.lists(cost_of, min_size=12, max_size=12), st.lists(values, min_size=12, max_size=12),
-       budgets)  # fmt: skip
-@settings(deadline=None, max_examples=150)
-def test_exact_is_what_brute_force_finds(
-    grid: Bundle, prices: list[Cost], qualities: list[float], wanted: list[tuple[str, int]]
-) -> None:
-    price = dict(zip(names(grid), prices, strict=True))
-    quality = dict(zip(names(grid), qualities, strict=True))
-    feasible = [n for n in price if fits(price[n], wanted)]
-    rating = GivenQuality(quality)
-    if not feasible:
-        with pytest.raises(NothingFits):
-            select(grid, GivenCosts(price), [tier_of(wanted)], rating)
-        assert rating.evaluated == []
-        return
-    plan = select(grid, GivenCosts(price), [tier_of(wanted)], rating)
-    best = min(feasible, key=lambda n: preference(price[n], quality[n], n))
-    assert [chosen.name for chosen in plan.subnets] == [best]
-    assert sorted(rating.evaluated) == sorted(feasible)
-    assert plan.tiers[0].feasible == len(feasible)
-    assert plan.proof == (
-        f"t: exact: all 12 subnets priced, {len(feasible)} feasible, best quality {quality[best]:g}"
-    )
-    on_front = {point.subnet for point in plan.front}
-    metrics = ["p50", *(m for m, _ in wanted)]
-
-    def beats(a: str, b: str) -> bool:
-        mine = [-quality[a], *(price[a].metric(m) for m in metrics)]
-        theirs = [-quality[b], *(price[b].metric(m) for m in metrics)]
-        return mine != theirs and all(x <= y for x, y in zip(mine, theirs, strict=True))
-
-    # A tie in quality and p50 goes by bytes, even if p95 or memory say otherwise.
-    peers = {
-        n for n in feasible if (quality[n], price[n].p50_ms) == (quality[best], price[best].p50_ms)
-    }
-    assert peers & on_front
-    for name in on_front:
-        assert not any(beats(other, name) for other in feasible)
-    for name in set(feasible) - on_front:
-        vector = [quality[name], *(price[name].metric(m) for m in metrics)]
-        equal = [
-            n for n in on_front
-            if [quality[n], *(price[n].metric(m) for m in metrics)] == vector
-        ]  # fmt: skip
-        assert equal or any(beats(other, name) for other in on_front)
-
-
-@given(st.lists(cost_of, min_size=12, max_size=12), budgets.filter(len))
-@settings(deadline=None, max_examples=150)
-def test_the_nearest_and_what_binds_are_what_brute_force_finds(
-    grid: Bundle, prices: list[Cost], wanted: list[tuple[str, int]]
-) -> None:
-    price = dict(zip(names(grid), prices, strict=True))
-    tight = [(metric, limit / 10) for metric, limit in wanted]
-    text = ",".join(f"{m}={v * 1000:g}{'us' if m in ('p50', 'p95') else 'B'}" for m, v in tight)
-    scaled = {
-        n: Cost(p.p50_ms, p.p95_ms, p.memory_bytes * 1000, p.weight_bytes * 1000)
-        for n, p in price.items()
-    }
-    limits = {m: v if m in ("p50", "p95") else v * 1000 for m, v in tight}
-    assert not any(fits(p, list(limits.items())) for p in scaled.values())
-    with pytest.raises(Infeasible) as caught:
-        select(grid, GivenCosts(scaled), [parse_tier(f"t:{text}")], GivenQuality({}))
-    error = caught.value
-    assert isinstance(error, NothingFits)
-    found = error.shortfall
-
-    def excess(name: str) -> dict[str, float]:
-        return {m: scaled[name].metric(m) / limit - 1 for m, limit in limits.items()}
-
-    def worst(name: str) -> float:
-        return max(excess(name).values())
-
-    assert worst(found.nearest.subnet) == pytest.approx(min(map(worst, scaled)))
-    assert found.nearest.excess == pytest.approx(
-        {m: e for m, e in excess(found.nearest.subnet).items() if e > 0}
-    )
-    alone = {}
-    for metric in limits:
-        others = {m: limit for m, limit in limits.items() if m != metric}
-        able = [scaled[n].metric(metric) for n in scaled if fits(scaled[n], list(others.items()))]
-        if able:
-            alone[metric] = min(able)
-    assert {entry.metric: entry.needed for entry in found.loosenings} == alone
-    if alone:
-        assert len(found.binding) == 1
-        needs = {m: needed / limits[m] for m, needed in alone.items()}
-        assert needs[found.binding[0]] == min(needs.values())
-    else:
-        assert len(found.binding) > 1
-        assert "bind together" in error.cause
-
-    # What the fix says does admit a subnet.
-    admitted = {b.metric: b for b in parse_budget(",".join(found.nearest.admitted_by))}
-    kept = [b for b in parse_budget(text) if b.metric not in admitted]
-    again = combine([], [*kept, *admitted.values()])
-    assert select(grid, GivenCosts(scaled), again, GivenQuality(dict.fromkeys(scaled, 1.0))).subnets
-    json.dumps(found.model_dump(mode="json"), allow_nan=False)
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - an error crosses a process border so
-    assert (copy.shortfall, copy.cause, copy.fix) == (found, error.cause, error.fix)
-
-
 def ladder(bundle: Bundle, first: float = 1.0, step: float = 1.0) -> dict[str, Cost]:
     """Costs that rise evenly in the order of the space: memory in MB and bytes in kB like p50."""
     return {
         name: cost(first + step * i, memory=1e6 * (i + 1), weights=1000 * (i + 1))
-        for i, name in enumerate(names(bundle))
+        for i, name in enumerate(subnet_names(bundle))
     }
 
 
@@ -204,7 +74,7 @@ def test_in_a_chain_the_largest_fits_even_if_a_smaller_one_is_slower(chain: Bund
 
 
 def test_a_chain_with_a_quality_is_answered_by_the_quality(chain: Bundle) -> None:
-    quality = GivenQuality(dict.fromkeys(names(chain), 0.5) | {"d2": 0.9})
+    quality = GivenQuality(dict.fromkeys(subnet_names(chain), 0.5) | {"d2": 0.9})
     plan = select(chain, GivenCosts(ladder(chain)), [parse_tier("t:p50=4ms")], quality)
     assert (plan.method, plan.subnets[0].name, plan.subnets[0].quality) == ("exact", "d2", 0.9)
     assert plan.quality_source == "given numbers"
@@ -355,7 +225,7 @@ def test_included_subnets_ship_whatever_they_cost(grid: Bundle, tmp_path: Path) 
         ("d1-h4", (), True, 0.5),
     ]
     assert plan.candidates == 2
-    rated = GivenQuality({n: float(i) for i, n in enumerate(names(grid))})
+    rated = GivenQuality({n: float(i) for i, n in enumerate(subnet_names(grid))})
     plan = select(grid, GivenCosts(ladder(grid)), tiers, rated, include=["max"])
     assert plan.subnets[-1].quality == 11.0
     with pytest.raises(UnknownName, match="unknown subnet 'd9'"):
@@ -448,7 +318,7 @@ def test_a_budget_is_met_up_to_its_value_and_not_beyond(chain: Bundle) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes(grid: Bundle) -> None:
-    quality = GivenQuality({n: len(n) / 10 for n in names(grid)})
+    quality = GivenQuality({n: len(n) / 10 for n in subnet_names(grid)})
     tiers = [parse_tier("a:p50=50%"), parse_tier("b:memory=4MB")]
     device = {"cpu": "x", "threads": 1}
     texts = {

@@ -1,1 +1,1 @@
-"""Plug-ins of a stranger."""
+"""Plug-ins of a stranger, and a descriptor for its target."""

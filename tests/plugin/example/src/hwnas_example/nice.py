@@ -1,29 +1,39 @@
-"""A target: this machine, politely."""
+"""A kind of target: this machine, politely."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from collections.abc import Generator
 
-from hwnas.profile import Fingerprint, Profiler, Settings, describe
+from hwnas.agent.events import Event
+from hwnas.profile import Descriptor, Fingerprint, Package, Settings
+from hwnas.profile.local import describe_locally, measure_locally
+
+_NICE = ("nice", "-n", "1")
 
 
 class NiceTarget:
-    name = "nice"
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        self.name = descriptor.name
 
     def cores(self) -> tuple[int, ...]:
         return tuple(sorted(os.sched_getaffinity(0)))
 
-    def fingerprint(self, profiler: Profiler, settings: Settings) -> Fingerprint:
-        return describe(self, profiler, settings)
+    def fingerprint(self, profiler: str, settings: Settings) -> Fingerprint:
+        return describe_locally(profiler, settings, _NICE)
 
-    def start_worker(self, settings: Settings) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["nice", "-n", "1", sys.executable, "-P", "-m", "hwnas.profile.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
-            start_new_session=True,
-        )
+    def measure(self, package: Package) -> Generator[Event]:
+        return measure_locally(package, _NICE)
+
+    def resume(self, job_id: str) -> None:
+        pass
+
+    def forget(self, job_id: str) -> None:
+        pass
+
+    def shell(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

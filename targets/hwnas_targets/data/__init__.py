@@ -1,0 +1,3 @@
+"""Target descriptors that come with hwnas: one TOML file each, to be used or to be copied."""
+
+__all__: list[str] = []

@@ -1,0 +1,40 @@
+"""Fixtures of the tests of transports and remote targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hwnas.profile.transport import Transport
+from hwnas.remote.shell import LocalTransport
+from hwnas_targets.ssh import SshTransport
+from tests.support.sshd import Sshd
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A real sshd, which ``SshTransport`` finds through its own configuration file."""
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    server = Sshd(folder)
+    monkeypatch.setenv("HWNAS_SSH_CONFIG", str(server.config))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def ssh(sshd: Sshd) -> Iterator[SshTransport]:
+    transport = SshTransport("127.0.0.1", sshd.port, name="board")
+    yield transport
+    transport.close()
+
+
+@pytest.fixture(params=["local", "ssh"])
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """Each transport that can be had on one machine."""
+    if request.param == "local":
+        yield LocalTransport()
+    else:
+        yield request.getfixturevalue("ssh")
