@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from goals import Verdict
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from hwnas.table.validation import kendall
 
 __all__ = [
     "COVERAGE",
@@ -18,7 +20,6 @@ __all__ = [
     "as_dict",
     "judge",
     "judge_coverage",
-    "kendall_tau",
     "noise_floor",
     "table",
 ]
@@ -96,29 +97,16 @@ def accuracy(
         worst=float(size.max()),
         within_5=float(np.mean(size <= 0.05)),
         within_10=float(np.mean(size <= 0.10)),
-        tau=kendall_tau(p, m),
+        tau=kendall(p, m),
         coverage=covered,
     )
-
-
-def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
-    """Kendall's tau-b, which counts pairs that either side ties as neither; NaN if all are tied."""
-    x, y = (_signs(np.asarray(values, dtype=float)) for values in (a, b))
-    scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / scale if scale else float("nan")
-
-
-def _signs(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The order of every pair once: -1, 0 or 1."""
-    first, second = np.triu_indices(len(values), 1)
-    return np.sign(values[first] - values[second])
 
 
 def noise_floor(first: ArrayLike, second: ArrayLike) -> Noise:
     """Compare two independent measurements of the same subnets, in ms, shape (subnets,)."""
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     apart = np.abs(a / b - 1)
-    return Noise(float(np.median(apart)), float(np.quantile(apart, 0.95)), kendall_tau(a, b))
+    return Noise(float(np.median(apart)), float(np.quantile(apart, 0.95)), kendall(a, b))
 
 
 def table(rows: Mapping[str, tuple[Accuracy, float, float | None]]) -> Iterator[str]:

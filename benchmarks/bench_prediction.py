@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from accuracy import accuracy, as_dict, judge, judge_coverage, noise_floor, table
 from goals import Verdict
-from truth import REPLICATES, Fixed, draw, fixed_protocol, replicate
+from truth import REPLICATES, Fixed, draw, fixed_protocol, footprints, replicate
 
 from hwnas.bundle import Bundle
 from hwnas.errors import HwnasError, ProfileError
@@ -44,6 +44,8 @@ NETS = ("vit", "mobilenet")
 SUBNETS = 60
 CALIBRATIONS = 10
 SEED = 0
+FOOTPRINTS = 12
+"""Subnets whose memory is measured, each in a process of its own."""
 
 
 class Metered:
@@ -218,6 +220,14 @@ def run(net: str) -> dict[str, Any]:
         f"{apart.p95:.2%} (95th percentile); two halves of the truth by {noise.median:.2%}, "
         f"tau {noise.tau:.3f}"
     )
+    held_bytes = np.array(footprints(tested[:FOOTPRINTS]))
+    believed = np.array([one.memory_bytes for one in costs[:FOOTPRINTS]])
+    memory = np.abs(believed / held_bytes - 1)
+    print(
+        f"memory: PSS of {FOOTPRINTS} subnets, each in a process of its own, "
+        f"{held_bytes.min() / 1e6:.0f} to {held_bytes.max() / 1e6:.0f} MB, predicted within "
+        f"{memory.mean():.1%} on average, {memory.max():.1%} at most"
+    )
     lut.close()
     mean_lut.close()
     shutil.rmtree(folder)
@@ -229,6 +239,7 @@ def run(net: str) -> dict[str, Any]:
         "calibrations": CALIBRATIONS,
         "subnets": len(subnets),
         "methods": {name: as_dict(*row) for name, row in rows.items()},
+        "memory_mape": float(memory.mean()),
         "noise": asdict(noise),
         "noise_of_sessions": asdict(apart),
         "model": model.describe(),

@@ -18,11 +18,12 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from hwnas.agent.inputs import make_inputs
+from hwnas.agent.readings import pss_bytes, trim
 from hwnas.profile import Job, Runner, Settings, load_profiler
 from hwnas.profile.interleave import interleave, pinned
 from hwnas.space import EqualChoice, Space, Subnet
 
-__all__ = ["REPLICATES", "Fixed", "draw", "fixed_protocol", "replicate"]
+__all__ = ["REPLICATES", "Fixed", "draw", "fixed_protocol", "footprints", "replicate"]
 
 REPLICATES = 4
 """Sessions of each subnet: where weights happen to lie in memory moves one by about 1%."""
@@ -95,6 +96,26 @@ def replicate(jobs: Sequence[Job], seed: int) -> list[float]:
     Rounds are put on one level before: what slows the machine for a while slows all of a round.
     """
     return _apart(_replicate, jobs, seed)
+
+
+def footprints(jobs: Sequence[Job]) -> list[float]:
+    """Memory that each of ``jobs`` adds to a process of its own, loaded and run twice, in bytes."""
+    return [_apart(_footprint, job) for job in jobs]
+
+
+def _footprint(job: Job) -> float:
+    profiler, settings = load_profiler("onnxruntime"), Settings()
+    inputs = make_inputs(job.inputs, 0)
+    profiler.prepare(settings)
+    trim()
+    before = pss_bytes() or math.nan
+    runner = profiler.load(job, settings, inputs)
+    for _ in range(2):
+        runner.run()
+    trim()
+    found = (pss_bytes() or math.nan) - before
+    runner.close()
+    return found
 
 
 def fixed_protocol(jobs: Sequence[Job]) -> Fixed:

@@ -11,7 +11,6 @@ import mmap
 import os
 import select
 import signal
-import struct
 import sys
 import time
 import warnings
@@ -25,8 +24,10 @@ from hwnas.processes import die_with_parent
 
 __all__ = ["Child", "Lost", "Voice"]
 
-_PLACE = struct.Struct("qqq")
-"""The item, since when in ns, and how much had been written to standard error before, in bytes."""
+_ITEM, _SINCE, _WRITTEN = range(3)
+"""The item, since when in ns, and how much had been written to standard error before, in bytes:
+64-bit numbers that are each stored at once. (``struct.pack_into`` blanks all of them first, and the
+other side may look just then.)"""
 
 _NOBODY = -1
 _ACKNOWLEDGED = b"."
@@ -50,14 +51,16 @@ class Lost(Exception):
 class Voice:
     """The child's side: say what it is at, and what it has found."""
 
-    def __init__(self, place: mmap.mmap, events: int, answers: int) -> None:
+    def __init__(self, place: memoryview, events: int, answers: int) -> None:
         self._place, self._events, self._answers = place, events, answers
 
     def at(self, item: int | None) -> None:
         """From now on at ``item``; the time limit begins anew."""
         number = _NOBODY if item is None else item
-        written = os.fstat(2).st_size
-        _PLACE.pack_into(self._place, 0, number, time.monotonic_ns(), written)
+        # The time first: whoever looks in between must not hold the old one against this item.
+        self._place[_SINCE] = time.monotonic_ns()
+        self._place[_WRITTEN] = os.fstat(2).st_size
+        self._place[_ITEM] = number
 
     def say(self, event: Event) -> None:
         """Tell the parent, and wait until it has stored that."""
@@ -78,8 +81,10 @@ class Child:
 
     def __init__(self, work: Callable[[Voice], None], limit_s: float) -> None:
         self._limit_s = limit_s
-        self._place = mmap.mmap(-1, mmap.PAGESIZE)
-        _PLACE.pack_into(self._place, 0, _NOBODY, time.monotonic_ns(), 0)
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._place = memoryview(self._page).cast("q")
+        self._place[_ITEM] = _NOBODY
+        self._granted = time.monotonic_ns()
         self._said = os.memfd_create("stderr", os.MFD_CLOEXEC)
         self._events, events = os.pipe()
         answers, self._answers = os.pipe()
@@ -117,6 +122,8 @@ class Child:
             yield event
             with suppress(BrokenPipeError):
                 os.write(self._answers, _ACKNOWLEDGED)
+            # Until now it has waited for whoever stores its events: that is no fault of its own.
+            self._granted = time.monotonic_ns()
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
         with suppress(ProcessLookupError):
             os.killpg(self._group, signal.SIGKILL)
@@ -135,7 +142,8 @@ class Child:
             self._pid = 0
         for descriptor in (self._events, self._answers, self._said):
             os.close(descriptor)
-        self._place.close()
+        self._place.release()
+        self._page.close()
 
     def _line(self) -> bytes:
         while True:
@@ -143,18 +151,19 @@ class Child:
             if newline:
                 self._buffer = rest
                 return line
-            _, since, _ = _PLACE.unpack_from(self._place)
-            left_s = self._limit_s - (time.monotonic_ns() - since) / 1e9
-            if left_s <= 0:
-                raise Lost(self._item(), f"killed at the time limit of {self._limit_s:g} s")
+            since = max(self._place[_SINCE], self._granted)
+            left_s = max(0.0, self._limit_s - (time.monotonic_ns() - since) / 1e9)
+            # What it has said already counts, however late this side comes to read it.
             if select.select([self._events], [], [], left_s)[0]:
                 found = os.read(self._events, 1 << 20)
                 if not found:
                     return b""
                 self._buffer += found
+            elif left_s == 0:
+                raise Lost(self._item(), f"killed at the time limit of {self._limit_s:g} s")
 
     def _item(self) -> int | None:
-        number, _, _ = _PLACE.unpack_from(self._place)
+        number = self._place[_ITEM]
         return None if number == _NOBODY else int(number)
 
     def _ended(self, status: int) -> str:
@@ -165,8 +174,7 @@ class Child:
         else:
             how = f"ended with exit code {os.WEXITSTATUS(status)}"
         # What others in the sitting have printed is not why this one ended.
-        _, _, written = _PLACE.unpack_from(self._place)
-        start = max(written, os.fstat(self._said).st_size - 4096)
+        start = max(self._place[_WRITTEN], os.fstat(self._said).st_size - 4096)
         tail = os.pread(self._said, 4096, start).decode(errors="replace")
         last = next((line for line in reversed(tail.splitlines()) if line.strip()), "")
         return f"{how}: {last.strip()[:_LONGEST_SHOWN]}" if last else how

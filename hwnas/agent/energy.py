@@ -18,6 +18,9 @@ class Meter:
 
     def __init__(self, sensor: EnergyCounter | PowerMeter) -> None:
         self._sensor = sensor
+        # Asking what it is takes longer than short runs do, so that is done once.
+        self._counter = sensor if isinstance(sensor, EnergyCounter) else None
+        self._power = sensor if self._counter is None and isinstance(sensor, PowerMeter) else None
         self._joules: float | None = 0.0
         self._since = self._watts = 0.0
 
@@ -30,25 +33,26 @@ class Meter:
         """Start counting."""
         self._joules, self._since = 0.0, time.monotonic()
         try:
-            if isinstance(self._sensor, EnergyCounter):
-                self._joules = -self._sensor.joules()
-            else:
-                self._watts = self._sensor.watts()
+            if self._counter is not None:
+                self._joules = -self._counter.joules()
+            elif self._power is not None:
+                self._watts = self._power.watts()
         except (OSError, ValueError):
             self._joules = None
 
     def tick(self) -> None:
         """To be called again and again: power has to be read meanwhile."""
-        if isinstance(self._sensor, PowerMeter) and time.monotonic() - self._since >= _EVERY_S:
-            self._integrate(self._sensor)
+        if self._power is not None and time.monotonic() - self._since >= _EVERY_S:
+            self._integrate(self._power)
 
     def end(self) -> float | None:
         """Joules since :meth:`begin`; ``None`` if they could not be read throughout."""
-        if isinstance(self._sensor, PowerMeter):
-            self._integrate(self._sensor)
+        if self._power is not None:
+            self._integrate(self._power)
+        if self._counter is None or self._joules is None:
             return self._joules
         try:
-            return None if self._joules is None else self._joules + self._sensor.joules()
+            return self._joules + self._counter.joules()
         except (OSError, ValueError):
             return None
 

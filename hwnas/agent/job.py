@@ -31,6 +31,11 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 """Of the files that models name: within the folder, and not hidden."""
 
 _LONGEST = 512
+"""UTF-8 bytes of a text, as an agent in C counts."""
+
+_LONGEST_LABEL = 65_536
+"""A subnet's label is all of its choices."""
+
 _MOST_ITEMS = 65_536
 _MOST_ELEMENTS = 1 << 36
 _LARGEST_MODEL = 1 << 31
@@ -149,7 +154,7 @@ def _item(values: Any) -> Item:
     return Item(
         key=_text(found["key"]),
         scope=found["scope"],
-        label=_text(found["label"]),
+        label=_text(found["label"], _LONGEST_LABEL),
         model=model,
         inputs=tuple(
             Tensor(**_tensor(_object(one, "name dtype shape"))) for one in _list(found["inputs"])
@@ -212,10 +217,12 @@ def _list(values: Any, most: int = 4096) -> list[Any]:
     return values
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+def _text(value: Any, longest: int = _LONGEST) -> str:
+    # What is printable has no lone surrogates, so it can be encoded.
+    good = isinstance(value, str) and value.isprintable() and len(value.encode()) <= longest
+    if not good:
         raise ValueError(f"not a text: {str(value)[:40]!r}")
-    return value
+    return str(value)
 
 
 def _file_name(value: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,8 @@ from hwnas.errors import ProfileError
 __all__ = ["Journal", "lock", "process_start"]
 
 _CHUNK = 1 << 16
+_LOCK_WAIT_S = 2.0
+_LOCK_PAUSE_S = 0.02
 _START_FIELD = 19
 """``starttime`` in ``/proc/PID/stat``, counted after the command's closing bracket."""
 
@@ -88,20 +91,34 @@ def lock(path: Path) -> IO[str]:
         ProfileError: another agent has it.
     """
     stream = path.open("a+")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.seek(0)
-        process = stream.read(64).split(" ")[0].strip()
-        stream.close()
-        raise ProfileError(
-            f"an agent is at work on this job already (process {process or 'unknown'})",
-            "wait for it, or stop it",
-        ) from error
+    end = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            stream.seek(0)
+            owner = stream.read(64).split()
+            # A child of an agent that was killed holds the lock for the moment until it is gone.
+            if _lives(owner) or time.monotonic() > end:
+                stream.close()
+                process = owner[0] if owner else "unknown"
+                raise ProfileError(
+                    f"an agent is at work on this job already (process {process})",
+                    "wait for it, or stop it",
+                ) from error
+        time.sleep(_LOCK_PAUSE_S)
     stream.truncate(0)
     stream.write(f"{os.getpid()} {process_start(os.getpid())}\n")
     stream.flush()
     return stream
+
+
+def _lives(owner: list[str]) -> bool:
+    """Whether the process that a lock file names, by number and start, is there."""
+    if len(owner) != 2 or not (owner[0].isascii() and owner[0].isdecimal()):
+        return False
+    return process_start(int(owner[0])) == owner[1]
 
 
 def process_start(pid: int) -> str:

@@ -24,6 +24,7 @@ from hwnas.agent.readings import involuntary_switches, pss_bytes, throttled, tri
 from hwnas.agent.rounds import round_factors
 from hwnas.agent.settings import Settings
 from hwnas.agent.stopping import MedianConverged, WarmUp
+from hwnas.agent.wire import MOST_READINGS, as_word, is_reading
 from hwnas.errors import HwnasError, ProfileError
 
 __all__ = ["Sensors", "Work", "failure", "probe", "sit"]
@@ -56,9 +57,11 @@ def probe(work: Work, profiler: Profiler, settings: Settings, voice: Voice) -> N
         trim()
         before = pss_bytes()
         runner = profiler.load(work.job, settings, inputs)
+        trim()
         loaded = pss_bytes()
         _run(runner)
         first_ns = _run(runner)
+        trim()
         ran = pss_bytes()
         error, good = _check(runner, work.expected)
         runner.close()
@@ -149,7 +152,6 @@ def sit(
     meter: Meter | None = None,
 ) -> None:
     """Load ``works`` side by side, warm them up, and run them in rounds until all have stopped."""
-    time.sleep(settings.cooldown_s)
     profiler.prepare(settings)
     seats: list[_Seat] = []
     for work in works:
@@ -181,7 +183,7 @@ def sit(
         voice.at(None)
         canary, after = (before, canary_ns()), throttled()
         stopped = None if stops is None or after is None else after - stops
-        voice.say(Round(number, pace.rounds, canary, stopped, dict(sensors()), tuple(turns)))
+        voice.say(Round(number, pace.rounds, canary, stopped, _told(sensors()), tuple(turns)))
         factors = pace.add(turns)
         for seat in left:
             if (why := seat.rule.judge(factors)) is not None:
@@ -201,13 +203,22 @@ def _energy(
         runs, start = 0, time.perf_counter()
         meter.begin()
         while (spent := time.perf_counter() - start) < settings.energy_s or runs == 0:
-            seat.runner.run()
-            runs += 1
+            # As many in a row as in a turn: what is done between them costs energy too.
+            for _ in range(seat.runs):
+                seat.runner.run()
+            runs += seat.runs
             meter.tick()
+            voice.at(seat.item)
         joules = meter.end()
         if joules is not None and joules > 0:
-            yield Energy(seat.item, joules, runs, spent, meter.source)
+            yield Energy(seat.item, joules, runs, spent, as_word(meter.source))
     voice.at(None)
+
+
+def _told(readings: Mapping[str, float]) -> dict[str, float]:
+    """Those that can be told: a driver's odd word must not cost a measurement."""
+    good = [(name, value) for name, value in readings.items() if is_reading(name, value)]
+    return dict(good[:MOST_READINGS])
 
 
 def _run(runner: Runner) -> int:

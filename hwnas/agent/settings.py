@@ -17,6 +17,9 @@ FEWEST_TURNS = 6
 LONGEST_TURN_RUNS = 1000
 """Most runs of one turn, however short they are."""
 
+_LONGEST_S = 86_400.0
+"""For any time: a day."""
+
 _TOO_LARGE = 1 << 62
 """For any setting; also what an agent in C can hold."""
 
@@ -105,6 +108,10 @@ class Settings:
             low = "positive" if field.name in positive else "not negative"
             if not 0 <= value < _TOO_LARGE or (value == 0 and low == "positive"):
                 raise UsageError(f"{field.name} is {value}", f"give a number that is {low}")
+            if field.name.endswith("_s") and value > _LONGEST_S:
+                raise UsageError(
+                    f"{field.name} is {value:g}", f"give at most {_LONGEST_S:.0f} s, which is a day"
+                )
         if not 0.5 <= self.confidence < 1:
             raise UsageError(f"confidence is {self.confidence}", "give a number from 0.5 to 0.999")
         if not FEWEST_TURNS <= self.min_rounds <= self.max_rounds:

@@ -6,6 +6,7 @@ so nothing that a model does can end it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -153,6 +154,8 @@ class Supervisor:
         """One whole sitting of ``batch``, less what fails in it; and the next sitting's number."""
         crashes = 0
         while batch:
+            # Not in the child, whose time is limited.
+            time.sleep(self._settings.cooldown_s)
             self._emit(Sit(number, tuple(batch)))
             failed: int | None = None
             try:

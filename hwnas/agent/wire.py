@@ -29,12 +29,24 @@ from hwnas.agent.events import (
     Warm,
 )
 
-__all__ = ["LONGEST_LINE", "encode_event", "parse_event"]
+__all__ = [
+    "LONGEST_LINE",
+    "MOST_READINGS",
+    "as_word",
+    "encode_event",
+    "is_reading",
+    "parse_event",
+]
 
 LONGEST_LINE = 1 << 22
 """Bytes; a longer line is no event."""
 
+MOST_READINGS = 64
+"""Of one round."""
+
 _LONGEST_TEXT = 4096
+_LONGEST_WORD = 128
+_NOT_IN_WORDS = r"[^A-Za-z0-9_.:+-]"
 _MOST = 65_536
 """Items, turns or runs in one event."""
 
@@ -161,9 +173,23 @@ def _text(value: Any, where: str) -> str:
 
 
 def _word(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.:+-]{1,128}", value):
+    if not isinstance(value, str) or value != as_word(value):
         raise ValueError(f"{where} is {str(value)[:40]!r}, not a word")
     return value
+
+
+def as_word(text: str) -> str:
+    """``text`` as a word that an event can hold."""
+    return re.sub(_NOT_IN_WORDS, "_", text)[:_LONGEST_WORD] or "_"
+
+
+def is_reading(name: object, value: object) -> bool:
+    """Whether an event can hold this reading."""
+    try:
+        _readings({name: value}, "readings")
+    except ValueError:
+        return False
+    return True
 
 
 def _optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
@@ -200,7 +226,7 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 def _readings(value: Any, where: str) -> dict[str, float]:
     found = _object(value, where)
-    if len(found) > 64:
+    if len(found) > MOST_READINGS:
         raise ValueError(f"{where} has {len(found)} entries")
     return {_word(key, where): _number(one, where) for key, one in found.items()}
 

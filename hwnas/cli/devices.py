@@ -34,13 +34,23 @@ def command(probe: bool, output: str) -> None:
     if output == "json":
         print_json([_as_json(listed, answers[i], probe) for i, listed in enumerate(found)])
         return
-    columns = ["name", "kind", "where", "from", *(["answers"] if probe else []), ""]
-    rows = [
-        [listed.name, *_place(listed), listed.origin, *([answers[i]] if probe else []), note]
-        for i, listed in enumerate(found)
-        for note in [_note(listed)]
-    ]
-    print_table(columns, rows)
+    print_table(
+        ["name", "kind", "where", "from", *(["answers"] if probe else [])],
+        [
+            [
+                listed.name,
+                *_place(listed),
+                _whose(listed),
+                *([answers[i].partition(":")[0]] * probe),
+            ]
+            for i, listed in enumerate(found)
+        ],
+    )
+    # Paths and reasons are long: lines of their own, so that the table can be read.
+    for i, listed in enumerate(found):
+        why = answers[i].removeprefix("no: ")
+        for note in [*_notes(listed), *([f"does not answer: {why}"] if why != answers[i] else [])]:
+            click.echo(f"{listed.name}: {note}")
     verdict(f"{len(found)} targets, your own are in {user_folder()}", "hwnas doctor NAME")
 
 
@@ -74,12 +84,16 @@ def _where(descriptor: Descriptor) -> str:
     return f"{user}{host}{f':{transport.port}' if transport.port else ''}"
 
 
-def _note(listed: Listed) -> str:
+def _whose(listed: Listed) -> str:
+    return "built-in" if listed.origin.startswith("built-in") else "your own"
+
+
+def _notes(listed: Listed) -> list[str]:
     if isinstance(listed.descriptor, HwnasError):
-        return f"not usable: {listed.descriptor.cause}"
-    notes = ["emulated"] if listed.descriptor.emulated else []
-    notes += [f"instead of the {hidden}" for hidden in listed.hides]
-    return ", ".join(notes)
+        return [f"not usable: {listed.descriptor.cause}", f"fix: {listed.descriptor.fix}"]
+    notes = [] if _whose(listed) == "built-in" else [f"from {listed.origin}"]
+    notes += ["emulated: nothing that it measures goes into a table"] * listed.descriptor.emulated
+    return notes + [f"instead of the {hidden}" for hidden in listed.hides]
 
 
 def _as_json(listed: Listed, answer: str, probe: bool) -> dict[str, Any]:

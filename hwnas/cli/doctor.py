@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hwnas.cli.output import format_option, print_json, verdict
+from hwnas.cli.output import format_option, print_json, quote, verdict
 from hwnas.cli.reaching import open_shell
 from hwnas.doctor import Examination, examine
 from hwnas.profile.descriptor import load_descriptor
@@ -53,9 +53,10 @@ def _print(found: Examination, target: str) -> None:
     }
     listed = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
     if found.worst == "bad":
-        verdict(f"{found.target} is not fit to be measured on ({listed})", f"hwnas doctor {target}")
+        again = quote("hwnas", "doctor", target)
+        verdict(f"{found.target} is not fit to be measured on ({listed})", again)
     else:
         verdict(
             f"{found.target} can be measured on ({listed or 'nothing found'})",
-            f"hwnas profile NET.hwnas --target {target} -o lut.db",
+            quote("hwnas", "profile", "NET.hwnas", "--target", target, "-o", "lut.db"),
         )

@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from hwnas.bundle import Bundle
+from hwnas.cli.output import human_bytes
 from hwnas.doctor.governor import hold_governor
 from hwnas.errors import UsageError
 from hwnas.link import whole
@@ -36,10 +38,12 @@ from hwnas.table import Lut
 __all__ = [
     "Device",
     "device_options",
+    "given_words",
     "measuring_bar",
     "open_device",
     "open_table",
     "pinned",
+    "sending",
     "settings_for",
     "whole_jobs",
 ]
@@ -48,7 +52,7 @@ __all__ = [
 def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--target`` and ``--profiler``."""
     command = click.option(
-        "--profiler", default="onnxruntime", show_default=True, help="How cost is read there."
+        "--profiler", help="How cost is read there.  [default: the target's own, or onnxruntime]"
     )(command)
     return click.option(
         "--target",
@@ -78,11 +82,14 @@ class Device:
 
 
 @contextmanager
-def open_device(target: str, profiler: str) -> Iterator[Device]:
-    """Find both plug-ins by name; unknown names are errors that list the known ones."""
+def open_device(target: str, profiler: str | None) -> Iterator[Device]:
+    """Find both plug-ins by name; unknown names are errors that list the known ones.
+
+    Without a profiler's name, it is the one that the target's descriptor names.
+    """
     found = load_target(target)
     try:
-        yield Device(found, load_profiler(profiler))
+        yield Device(found, load_profiler(profiler or found.descriptor.runtime.name))
     finally:
         found.close()
 
@@ -99,8 +106,8 @@ def settings_for(descriptor: Descriptor, affinity: str | None, **given: Any) -> 
         UsageError: a value that cannot be.
     """
     values = descriptor.overrides() | {k: v for k, v in given.items() if v is not None}
-    if affinity not in (None, "auto"):
-        values["affinity"] = None if affinity == "none" else _cores(affinity or "")
+    if affinity is not None:
+        values["affinity"] = None if affinity in ("auto", "none") else _cores(affinity)
     return Settings(**values)
 
 
@@ -127,10 +134,27 @@ def open_table(
     """
     with TemporaryDirectory() as folder:
         place = Path(folder) / path.name if emulated else path
-        # A run that was cut off before its first row left no table; resuming then begins one.
+        # What fails before anything is begun leaves no table; resuming then begins one.
         again = resume and place.exists()
         with (Lut.resume if again else Lut.create)(place, fingerprint, settings) as lut:
             yield lut
+
+
+def given_words(context: click.Context, *without: str) -> list[str]:
+    """The options that were typed, as words to be typed again, but for those named."""
+    words: list[str] = []
+    for option in context.command.params:
+        name = option.name or ""
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not isinstance(option, click.Option) or not typed or name in without:
+            continue
+        value = context.params[name]
+        if option.is_flag:
+            words.append(option.opts[-1] if value else option.secondary_opts[-1])
+            continue
+        for one in value if option.multiple else [value]:
+            words += [option.opts[-1], f"{one:g}" if isinstance(one, float) else str(one)]
+    return words
 
 
 def _cores(text: str) -> tuple[int, ...]:
@@ -145,6 +169,24 @@ def whole_jobs(bundle: Bundle, subnets: Iterable[Subnet]) -> list[Job]:
     return [
         subnet_job(bundle, subnet, whole(bundle, subnet).SerializeToString()) for subnet in subnets
     ]
+
+
+@contextmanager
+def sending(target: Target, progress: Callable[[Progress], None]) -> Iterator[None]:
+    """Tell ``progress`` how much was sent, while the block runs, if the target tells it."""
+
+    def uploaded(done: int, total: int) -> None:
+        label = f"sending {human_bytes(done)} of {human_bytes(total)}"
+        progress(Progress(0.0, label, "measuring", "", None))
+
+    if not hasattr(target, "uploaded"):
+        yield
+        return
+    target.uploaded = uploaded
+    try:
+        yield
+    finally:
+        target.uploaded = None
 
 
 @contextmanager

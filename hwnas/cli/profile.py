@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ from hwnas.cli import profile_offline, profile_tables
 from hwnas.cli.measuring import (
     Device,
     device_options,
+    given_words,
     measuring_bar,
     open_device,
     open_table,
     pinned,
+    sending,
     settings_for,
     whole_jobs,
 )
 from hwnas.cli.output import format_option, quote
-from hwnas.errors import UsageError
+from hwnas.errors import OtherDevice, UsageError
 from hwnas.files import refuse_overlap
-from hwnas.profile import Job, Settings, block_jobs, profile
+from hwnas.profile import Fingerprint, Job, Settings, block_jobs, load_descriptor, profile
 from hwnas.space import Subnet
 from hwnas.table import choose, holdout
 
@@ -72,14 +75,14 @@ __all__ = ["command"]
 @click.option("--provider", help="Execution provider; by default the profiler's own.")
 @click.option(
     "--ci",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=100),
     default=2.0,
     show_default=True,
     help="Stop when the 95% confidence interval of the median is narrower than this, in percent.",
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=86400),
     help="Seconds at one item after which it is killed and recorded as failed.  [default: 120]",
 )
 @click.option("--energy/--no-energy", default=None, help="Joules too, where there is a counter.")
@@ -98,10 +101,13 @@ __all__ = ["command"]
     help="Read what --run has measured (its folder, journal or .tar) into the table.",
 )
 @format_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     bundle: Path | None,
     target: str,
-    profiler: str,
+    profiler: str | None,
     path: Path,
     resume: bool,
     retry_failed: bool,
@@ -123,6 +129,8 @@ def command(
     """
     if sum(one is not None for one in (pack, job, journal)) > 1:
         raise UsageError("--pack, --run and --collect are three steps", "give one of them")
+    if retry_failed and not resume:
+        raise UsageError("--retry-failed is about a table that is there", "give --resume too")
     if job is not None:
         profile_offline.run(job, output)
         return
@@ -132,7 +140,17 @@ def command(
     source = Bundle.open(bundle, "space")
     wanted = _wanted(source, calibrate, check, names)
     if journal is not None:
-        profile_offline.collect(source, journal, path, resume, wanted.checks, output)
+        again = quote("hwnas", "profile", bundle, *given_words(context, "resume", "output"))
+        profile_offline.collect(
+            source,
+            journal,
+            path,
+            resume,
+            wanted.checks,
+            output,
+            f"{again} --resume",
+            load_descriptor(target).limits.max_temperature_c,
+        )
         return
     with open_device(target, profiler) as device:
         given["relative_ci"] = given.pop("ci") / 100
@@ -140,12 +158,32 @@ def command(
         affinity = given.pop("affinity")
         settings = settings_for(device.target.descriptor, affinity, **given)
         if pack is not None:
-            profile_offline.pack(wanted.jobs, device, settings, pack, bundle, output)
+            refuse_overlap(pack, [bundle, path])
+            if settings.affinity is None and affinity != "none":
+                raise UsageError(
+                    "which cores the device has is not known while a job is packed",
+                    "name cores of the device, as in --affinity 3, or give --affinity none",
+                )
+            chosen = given_words(context, *_NOT_COLLECTED)
+            then = quote("hwnas", "profile", bundle, "--collect", pack, "-o", path, *chosen)
+            profile_offline.pack(wanted.jobs, device, settings, pack, then, output)
             return
         settings = pinned(settings, device.target, affinity)
-        failed = _measure(source, wanted, device, settings, path, resume, retry_failed, output)
+        words = given_words(context, "resume", "retry_failed", "path", "output")
+        again = quote("hwnas", "profile", bundle, "-o", path, *words, "--resume")
+        following = given_words(context, *_NOT_SELECTED)
+        run = _Run(source, wanted, device, settings, path, resume, retry_failed, again, following)
+        failed = _measure(run, output)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+# What names how to measure has no part in collecting, nor what names what to measure in selecting.
+_NOT_COLLECTED = (
+    *("profiler", "threads", "affinity", "provider", "ci", "time_limit"),
+    *("energy", "pack", "path", "output", "resume", "retry_failed"),
+)
+_NOT_SELECTED = (*_NOT_COLLECTED[1:], "calibrate", "check", "names")
 
 
 @dataclass(frozen=True)
@@ -166,32 +204,62 @@ def _wanted(source: Bundle, calibrate: int, check: int, names: tuple[str, ...]) 
     return _Wanted([*block_jobs(source), *once.values()], checks)
 
 
-def _measure(
-    source: Bundle,
-    wanted: _Wanted,
-    device: Device,
-    settings: Settings,
-    path: Path,
-    resume: bool,
-    retry_failed: bool,
-    output: str,
-) -> int:
-    fingerprint = device.target.fingerprint(device.profiler.name, settings)
-    emulated = device.target.descriptor.emulated
-    with open_table(path, resume, fingerprint, settings, emulated) as lut:
-        if retry_failed:
-            lut.clear_failures()
-        try:
-            with measuring_bar() as progress, device.held():
-                done = profile(wanted.jobs, lut, device.target, device.profiler, settings, progress)
-        except KeyboardInterrupt:
-            again_with: list[str | Path] = ["hwnas", "profile", source.path, "-o", path]
-            if device.target.name != "cpu":
-                again_with += ["--target", device.target.name]
-            following = quote(*again_with, "--resume")
-            click.echo(f"interrupted; what was measured is kept. Go on: {following}", err=True)
-            raise
-        words: list[str | Path] = []
-        if (device.target.name, device.profiler.name) != ("cpu", "onnxruntime"):
-            words = ["--target", device.target.name, "--profiler", device.profiler.name]
-        return profile_tables.report(source, lut, wanted.jobs, wanted.checks, done, words, output)
+@dataclass(frozen=True)
+class _Run:
+    """What is measured where into what; ``again`` goes on with it, ``following`` are for select."""
+
+    source: Bundle
+    wanted: _Wanted
+    device: Device
+    settings: Settings
+    path: Path
+    resume: bool
+    retry_failed: bool
+    again: str
+    following: list[str]
+
+
+def _measure(run: _Run, output: str) -> int:
+    device, jobs = run.device, run.wanted.jobs
+    descriptor = device.target.descriptor
+    with ExitStack() as table:
+        with measuring_bar() as progress, sending(device.target, progress), device.held():
+            # What the policy sets is set by now, and before it is met there is no table.
+            fingerprint = device.target.fingerprint(device.profiler.name, run.settings)
+            _right_runtime(device, fingerprint)
+            lut = table.enter_context(
+                open_table(run.path, run.resume, fingerprint, run.settings, descriptor.emulated)
+            )
+            retry = lut.clear_failures if run.retry_failed else None
+            try:
+                done = profile(
+                    jobs, lut, device.target, device.profiler, run.settings, progress, retry
+                )
+            except KeyboardInterrupt:
+                apart = descriptor.kind != "local" and descriptor.policy.governor != "set"
+                there = f"; the agent goes on measuring on {device.target.name}" if apart else ""
+                click.echo(
+                    f"interrupted; what was measured is kept{there}. Go on: {run.again}", err=True
+                )
+                raise
+        return profile_tables.report(
+            run.source,
+            lut,
+            jobs,
+            run.wanted.checks,
+            done,
+            run.following,
+            output,
+            emulated=descriptor.emulated,
+        )
+
+
+def _right_runtime(device: Device, fingerprint: Fingerprint) -> None:
+    wanted, found = device.target.descriptor.runtime, fingerprint.runtime_version
+    # What the descriptor says is of the profiler that it names.
+    if wanted.name == device.profiler.name and wanted.version not in ("", found):
+        raise OtherDevice(
+            f"{device.target.name} has {fingerprint.runtime} {found}, its descriptor says "
+            f"{wanted.version}",
+            "install that version there, or correct version under [runtime]",
+        )

@@ -27,6 +27,8 @@ def report(
     done: Summary,
     following: Sequence[str | Path],
     output: str,
+    *,
+    emulated: bool = False,
 ) -> int:
     """Print what is in the table of ``jobs``, as text or as JSON.
 
@@ -38,6 +40,7 @@ def report(
         done: what happened.
         following: words of the next command, after ``hwnas select BUNDLE --lut LUT``.
         output: ``table`` or ``json``.
+        emulated: whether the table is gone afterwards.
 
     Returns:
         How many of ``jobs`` have failed or are invalid.
@@ -60,8 +63,11 @@ def report(
         "--max-latency",
         "p50=50%",
     ]
+    notes = lut.notes()
+    if lut.settings.energy and kinds and all(kind["joules"] is None for kind in kinds):
+        notes = [*notes, "energy was asked for, and could not be read; hwnas doctor says why"]
     found = {
-        "path": str(lut.path),
+        "path": None if emulated else str(lut.path),
         "device": lut.fingerprint.summary(),
         "measured": done.measured,
         "skipped": done.skipped,
@@ -69,9 +75,9 @@ def report(
         "failed": [{"label": f.label, "kind": f.key, "error": f.error} for f in failures],
         "kinds": kinds,
         "model": model,
-        "notes": lut.notes(),
+        "notes": notes,
         "check": None if checked is None else _check(checked),
-        "next": quote(*words, *following, "-o", "plan.json"),
+        "next": None if emulated else quote(*words, *following, "-o", "plan.json"),
     }
     if output == "json":
         print_json(found)
@@ -165,6 +171,8 @@ def _print(found: dict[str, Any], checked: Validation | None) -> None:
             f"the target is emulated: {found['withheld']} measured, nothing written, since its "
             "times mean nothing"
         )
+    elif found["path"] is None:
+        verdict(f"the target is emulated: {done}, nothing written")
     elif found["model"] is None:
         verdict(f"{found['path']}: {done}; what has failed or is invalid cannot be priced")
     else:

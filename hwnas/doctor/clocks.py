@@ -24,6 +24,15 @@ def clock_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
     """Governors and frequency limits of the cores that are used."""
     wanted = descriptor.measure.affinity
     clocks = [clock for clock in facts.clocks if wanted is None or clock.core in wanted]
+    if not clocks and descriptor.policy.governor != "record":
+        yield Finding(
+            "bad",
+            f"the kernel shows no frequency governors, and the policy is to "
+            f"{descriptor.policy.governor} {descriptor.policy.governor_name}",
+            "measuring is refused there",
+            'write governor = "record" under [policy]',
+        )
+        return
     if not clocks:
         yield Finding(
             "unknown",
@@ -128,7 +137,7 @@ def _raspberry(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
         if "rpi" in (descriptor.sensors.names or ()):
             yield Finding(
                 "unknown",
-                "the firmware does not say whether it throttles",
+                "sensor rpi: not available here: the firmware does not say whether it throttles",
                 "the clock may be held down unseen",
                 "there: sudo usermod -aG video $USER, then log in again",
             )

@@ -13,7 +13,13 @@ from typing import Final
 from hwnas.doctor.clocks import clock_findings, heat_findings
 from hwnas.doctor.facts import Facts, parse_facts
 from hwnas.doctor.finding import LEVELS, Finding, Level
-from hwnas.doctor.load import core_findings, energy_findings, load_findings, space_findings
+from hwnas.doctor.load import (
+    core_findings,
+    energy_findings,
+    load_findings,
+    sensor_findings,
+    space_findings,
+)
 from hwnas.doctor.software import (
     agent_findings,
     library_findings,
@@ -96,6 +102,7 @@ def judge(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
     yield from load_findings(facts)
     yield from space_findings(facts)
     yield from energy_findings(facts, descriptor)
+    yield from sensor_findings(facts, descriptor)
     yield from library_findings(facts, descriptor)
     yield from agent_findings(facts, descriptor)
     yield from work_findings(facts, descriptor)

@@ -9,7 +9,17 @@ from hwnas.doctor.finding import Finding, Level
 from hwnas.errors import shorten
 from hwnas.profile.descriptor import Descriptor
 
-__all__ = ["core_findings", "energy_findings", "load_findings", "space_findings"]
+__all__ = ["core_findings", "energy_findings", "load_findings", "sensor_findings", "space_findings"]
+
+_NOT_HERE = {
+    "cpufreq": "the kernel shows no clocks",
+    "thermal": "no thermal zone can be read",
+    "rpi": "no firmware of a Raspberry Pi answers",
+    "rapl": "the kernel shows no energy counter of the processor",
+    "ina3221": "no hwmon device is an INA3221",
+    "dumpsys": "this is not Android",
+}
+"""Why a sensor is missing, by its name."""
 
 _BUSY_CORES = 0.1
 _STOLEN_CORES = 0.02
@@ -167,12 +177,19 @@ def energy_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
     if any(facts.energy.values()):
         readable = [name for name, can in facts.energy.items() if can]
         yield Finding("ok", f"energy can be read: {', '.join(readable)}")
-    elif facts.energy:
+    elif "rapl" in facts.energy:
         yield Finding(
             "warn",
             "RAPL may not be read by this user",
             "energy stays unknown",
             "there, until the next boot: sudo chmod a+r /sys/class/powercap/*/energy_uj",
+        )
+    elif facts.energy:
+        yield Finding(
+            "warn",
+            "the power monitor has no rail of the whole module that can be read",
+            "energy stays unknown; the rails that there are stand among the readings",
+            "write energy = false under [measure], or measure at the plug",
         )
     else:
         yield Finding(
@@ -181,3 +198,32 @@ def energy_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
             "energy stays unknown",
             "write energy = false under [measure], or measure at the plug",
         )
+
+
+def sensor_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
+    """Which sensors there are; one that the descriptor names and that is missing is told alone."""
+    there = {
+        "cpufreq": bool(facts.clocks),
+        "thermal": bool(facts.zones),
+        "rpi": facts.throttled is not None,
+        "rapl": "rapl" in facts.energy,
+        "ina3221": "ina3221" in facts.energy,
+        "dumpsys": facts.thermal_service is not None or facts.battery is not None,
+    }
+    named = descriptor.sensors.names
+    missing = [name for name in _NOT_HERE if not there[name] and name in (named or _NOT_HERE)]
+    found = [name for name in _NOT_HERE if there[name] and name in (named or _NOT_HERE)]
+    if named is not None:
+        for name in missing:
+            if name != "rpi":  # told with the findings about heat, with what to do
+                yield Finding(
+                    "unknown",
+                    f"sensor {name}: not available here: {_NOT_HERE[name]}",
+                    "what it would tell stays unknown",
+                    f"leave {name} out of names under [sensors]",
+                )
+        missing = []
+    lacks = [f"{name} ({_NOT_HERE[name]})" for name in missing]
+    what = f"sensors: {', '.join(found) or 'none'}"
+    if found or lacks:
+        yield Finding("ok", what + (f"; not available here: {', '.join(lacks)}" if lacks else ""))

@@ -53,7 +53,12 @@ for file in "$root"/sys/class/powercap/intel-rapl:[0-9]*/energy_uj; do
     [ -e "$file" ] || continue
     if head -c 1 "$file" >/dev/null 2>&1; then echo 'rapl|yes'; else echo 'rapl|no'; fi
 done
-grep -l '^ina3221$' "$root"/sys/class/hwmon/hwmon*/name 2>/dev/null | sed 's/.*/ina3221|yes/'
+for file in "$root"/sys/class/hwmon/hwmon*/name; do
+    [ "$(word "$file")" = 'ina3221 ' ] || [ "$(word "$file")" = ina3221 ] || continue
+    total=no # only a rail that feeds the whole module tells the energy of a run
+    if grep -qE '^(VDD_IN|POM_5V_IN)$' "${file%/name}"/in*_label 2>/dev/null; then total=yes; fi
+    printf 'ina3221|%s\n' $total
+done
 
 section rpi
 for file in "$root"/sys/devices/platform/soc*/soc*firmware/get_throttled; do

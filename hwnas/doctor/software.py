@@ -11,6 +11,7 @@ from hwnas.doctor.facts import Facts
 from hwnas.doctor.finding import Finding
 from hwnas.errors import HwnasError
 from hwnas.profile.descriptor import Descriptor
+from hwnas.profile.descriptor_schema import RuntimeWanted
 
 __all__ = ["agent_findings", "library_findings", "system_findings", "work_findings"]
 
@@ -59,6 +60,15 @@ def system_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
     else:
         cpu = ", ".join(facts.cpu[:2])
         yield Finding("ok", f"{facts.system} {facts.kernel} on {found}" + (f", {cpu}" * bool(cpu)))
+    if descriptor.device.libc and facts.libc is not None:
+        libc = f"{facts.libc[0]} {_dotted(facts.libc[1])}"
+        if libc != descriptor.device.libc:
+            yield Finding(
+                "warn",
+                f"its C library is {libc}, the descriptor says {descriptor.device.libc}",
+                "it is another device, or its system was changed",
+                "correct libc under [device]",
+            )
 
 
 def library_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
@@ -165,7 +175,7 @@ def agent_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
             "bad",
             f"{module}: {facts.python_errors.get(module, 'no answer')}",
             f"the agent cannot run without {module}",
-            f"there: {runtime.python} -m pip install {module}{exact}",
+            _install(runtime, f"{module}{exact}"),
         )
     found = facts.python.get(runtime.name, "")
     if found and runtime.version and found != runtime.version:
@@ -173,12 +183,14 @@ def agent_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
             "bad",
             f"{runtime.name} {found}, the descriptor says {runtime.version}",
             "another version is another runtime, with other latencies",
-            f"there: {runtime.python} -m pip install {runtime.name}=={runtime.version}",
+            _install(runtime, f"{runtime.name}=={runtime.version}"),
         )
     elif not missing and _version(python) >= _OLDEST_PYTHON:
         listed = ", ".join(f"{module} {facts.python[module]}" for module in modules)
         yield Finding("ok", f"Python {python}, {listed}")
-    if found and runtime.name == "onnxruntime" and _version(found) >= _TELEMETRY_SINCE:
+    # On this machine hwnas itself has switched it off by now, whatever the user's shell says.
+    told = descriptor.kind != "local" and runtime.name == "onnxruntime"
+    if found and told and _version(found) >= _TELEMETRY_SINCE:
         yield _telemetry(facts)
 
 
@@ -220,6 +232,17 @@ def work_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
             "uploads are checked with sha256sum, and the agent is started with setsid",
             "install coreutils and util-linux, or BusyBox, there",
         )
+
+
+def _install(runtime: RuntimeWanted, package: str) -> str:
+    """What to type. Many systems let nobody install into their own Python: then it is a venv."""
+    if "/" in runtime.python:
+        return f"there: {runtime.python} -m pip install {package}"
+    both = f"numpy {runtime.name}{f'=={runtime.version}' if runtime.version else ''}"
+    return (
+        f"there: {runtime.python} -m venv ~/hwnas-venv && ~/hwnas-venv/bin/pip install {both}; "
+        'then in its descriptor, under [runtime]: python = "~/hwnas-venv/bin/python"'
+    )
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -46,6 +46,8 @@ class Collector:
         self._id = job_id
         self._limit = max_temperature_c
         self._items = [_Item() for _ in document.items]
+        # Finished before the agent's last start: it may tell of them once more.
+        self._before: set[int] = set()
         self._sit: ev.Sit | None = None
         self._last, self._rounds = -1, 0
         self._said: list[ev.Warm | ev.Round | ev.Stopped | ev.Energy] = []
@@ -101,6 +103,10 @@ class Collector:
             raise _nonsense(f"job {event.job[:12]}, where {self._id[:12]} was asked for")
         self.fingerprint = dict(event.fingerprint)
         self._sit, self._said = None, []
+        # A power cut may have taken lines that were read already: their numbers come again, and
+        # so does what they said of items that are finished here.
+        self._last = -1
+        self._before = {index for index, item in enumerate(self._items) if item.finished}
         for index, item in enumerate(self._items):
             if not item.finished:
                 self._items[index] = _Item()
@@ -109,6 +115,8 @@ class Collector:
         self, event: ev.Probe | ev.Loaded | ev.ItemDone | ev.ItemFailed
     ) -> Iterator[Record | ev.ItemFailed]:
         item = self._item(event.item)
+        if event.item in self._before:
+            return
         if item.finished:
             raise _nonsense(f"item {event.item} again after it was finished")
         if isinstance(event, ev.Loaded):
@@ -133,7 +141,7 @@ class Collector:
             if event.round != self._rounds:
                 raise _nonsense(f"round {event.round} where round {self._rounds} is due")
             self._rounds += 1
-        if isinstance(event, ev.Stopped):
+        if isinstance(event, ev.Stopped) and event.item not in self._before:
             self.units += 1
         self._said.append(event)
 
@@ -156,6 +164,8 @@ class Collector:
         around = Round(said.sitting, said.round, said.canary, said.throttled, said.readings)
         for turn in said.turns:
             item = self._items[turn.item]
+            if item.finished:
+                continue
             item.rounds.append(around)
             item.turns.append(
                 Turn(

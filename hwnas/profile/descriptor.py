@@ -26,6 +26,7 @@ __all__ = [
     "DESCRIPTORS",
     "Descriptor",
     "Listed",
+    "expand",
     "list_descriptors",
     "load_descriptor",
     "parse_descriptor",
@@ -103,11 +104,34 @@ def list_descriptors() -> list[Listed]:
 
 
 def user_folder() -> Path:
-    """Where the user's own descriptors are."""
+    """Where the user's own descriptors are; begins with ``~`` where nobody knows the home folder.
+
+    Raises:
+        UsageError: ``HWNAS_TARGETS`` names a user that does not exist.
+    """
     if given := os.environ.get("HWNAS_TARGETS"):
-        return Path(given).expanduser()
+        return expand(given, "HWNAS_TARGETS")
     config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "hwnas" / "targets"
+    try:
+        folder = Path(config) if config else Path.home() / ".config"
+    except RuntimeError:
+        folder = Path("~/.config")
+    return folder / "hwnas" / "targets"
+
+
+def expand(path: str, source: str) -> Path:
+    """``path`` with its ``~`` or ``~user`` replaced; ``source`` is what names it, for messages.
+
+    Raises:
+        UsageError: there is no such user, or no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{source} is {ascii(path)[:80]}, and there is no such home folder",
+            "give the whole path, without ~",
+        ) from None
 
 
 def parse_descriptor(text: str, source: str, folder: Path | None = None) -> Descriptor:
@@ -133,10 +157,16 @@ def parse_descriptor(text: str, source: str, folder: Path | None = None) -> Desc
         raise NewerSchema(source, version, SCHEMA_VERSION)
     found = _validate(values, source)
     runtime = found.runtime
+    if found.transport.identity:
+        expand(found.transport.identity, f"{source}: transport.identity")
     given = {"library": runtime.library, "program": runtime.program}
     if folder is None or not any(given.values()):
         return found
-    paths = {key: str(folder / Path(path).expanduser()) for key, path in given.items() if path}
+    paths = {
+        key: str(folder / expand(path, f"{source}: runtime.{key}"))
+        for key, path in given.items()
+        if path
+    }
     return found.model_copy(update={"runtime": runtime.model_copy(update=paths)})
 
 
@@ -185,17 +215,34 @@ def _user_files() -> Iterator[Listed]:
 
 def _built_in() -> Iterator[Listed]:
     for point, origin in plugins.names(DESCRIPTORS).items():
-        package = plugins.load(DESCRIPTORS, point)
-        for entry in sorted(resources.files(package).iterdir(), key=lambda entry: entry.name):
+        place = f"built-in ({origin})"
+        try:
+            package = plugins.load(DESCRIPTORS, point)
+            entries = sorted(resources.files(package).iterdir(), key=lambda entry: entry.name)
+        except HwnasError as error:
+            yield Listed(point, place, error)
+            continue
+        except Exception as error:  # what others have registered may raise anything
+            yield Listed(point, place, _not_readable(f"{point} of {origin}", error))
+            continue
+        for entry in entries:
             if not entry.name.endswith(".toml"):
                 continue
             source = f"{entry.name} of {origin}"
             try:
-                descriptor = parse_descriptor(entry.read_text(encoding="utf-8"), source)
+                text = entry.read_text(encoding="utf-8")
+                descriptor = parse_descriptor(text, source)
             except HwnasError as error:
-                yield Listed(entry.name.removesuffix(".toml"), f"built-in ({origin})", error)
+                yield Listed(entry.name.removesuffix(".toml"), place, error)
+            except (OSError, UnicodeDecodeError) as error:
+                failed = _not_readable(source, error)
+                yield Listed(entry.name.removesuffix(".toml"), place, failed)
             else:
-                yield Listed(descriptor.name, f"built-in ({origin})", descriptor)
+                yield Listed(descriptor.name, place, descriptor)
+
+
+def _not_readable(source: str, error: Exception) -> UsageError:
+    return UsageError(f"{source} cannot be read: {error}", "reinstall or uninstall what brings it")
 
 
 def _twice(one: Listed, other: Listed) -> Listed:

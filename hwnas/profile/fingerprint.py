@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hwnas.agent.fingerprint import INSTRUCTION_SETS
 from hwnas.errors import ProfileError
 
 __all__ = ["Fingerprint", "read_fingerprint"]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be shown")
+    return text
+
+
+# It comes from a device or a file, is shown on terminals and stored with every run.
+_Text = Annotated[str, Field(max_length=256), AfterValidator(_printable)]
+_Count = Annotated[int, Field(ge=1, le=65536)]
+_Core = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Fingerprint(BaseModel):
@@ -34,20 +47,20 @@ class Fingerprint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    machine: str
-    cpu: str
-    flags: tuple[str, ...]
-    threads: PositiveInt
-    runtime: str
-    runtime_version: str
-    provider: str
+    machine: _Text
+    cpu: _Text
+    flags: Annotated[tuple[_Text, ...], Field(max_length=4096)]
+    threads: _Count
+    runtime: _Text
+    runtime_version: _Text
+    provider: _Text
 
-    cores: PositiveInt
-    affinity: tuple[int, ...]
-    governor: str
-    system: str
-    kernel: str
-    hwnas: str
+    cores: _Count
+    affinity: Annotated[tuple[_Core, ...], Field(max_length=65536)]
+    governor: _Text
+    system: _Text
+    kernel: _Text
+    hwnas: _Text
 
     @property
     def instruction_sets(self) -> frozenset[str]:

@@ -62,7 +62,8 @@ class Target(Protocol):
         early, a device apart goes on by itself, and this machine stops measuring.
 
         Raises:
-            HwnasError: the job could not be begun, or its agent cannot go on.
+            HwnasError: the job could not be begun, its agent cannot go on, or the device is
+                measuring another job.
             UnreachableDevice: the device does not answer any more.
         """
 
@@ -72,7 +73,10 @@ class Target(Protocol):
         """  # noqa: D205 - the two sentences are one thought
 
     def forget(self, job_id: str) -> None:
-        """Everything was read and stored: remove the job from the device, if it is there."""
+        """Everything was read and stored: remove the job from the device, if it is there.
+
+        Does not wait for a device that is gone.
+        """
 
     def shell(self) -> Transport | None:
         """What runs scripts there, for ``hwnas doctor``; ``None`` if there is no such thing."""

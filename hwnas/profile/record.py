@@ -128,7 +128,8 @@ class OpenJob:
     Attributes:
         id: SHA-256 of the document, in hexadecimal.
         document: the bytes of ``job.json``.
-        target: the target's name or URL, as the user gave it.
+        target: the address of the target's jobs, as in ``ssh://user@host/work``; its name where it
+            has none.
     """
 
     id: str

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from hwnas.agent.events import Event, ItemFailed
 from hwnas.agent.job import Document
 from hwnas.agent.protocol import Job, Profiler, Scope
 from hwnas.agent.settings import Settings
-from hwnas.errors import OtherDevice, ProfileError
+from hwnas.errors import HwnasError, OtherDevice, ProfileError
 from hwnas.profile.collect import Collector
 from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
 from hwnas.profile.package import Package, make_package, reference_outputs
@@ -91,7 +91,7 @@ class Summary:
 
     Attributes:
         measured: items that were measured now.
-        skipped: items that the sink had.
+        skipped: items that the sink had before.
         failures: items that failed now.
         invalid: records of those measured now that are not to be used.
         withheld: items that an emulated target measured, and that were not stored.
@@ -111,11 +111,22 @@ def profile(
     profiler: Profiler,
     settings: Settings,
     progress: Callable[[Progress], None] = lambda _: None,
+    retry: Callable[[], object] | None = None,
 ) -> Summary:
     """Measure every job that ``sink`` lacks, on ``target``.
 
     What an earlier run began there and did not read to the end is read first. A job that fails,
     crashes or hangs becomes a row with its error; measuring goes on.
+
+    Args:
+        jobs: what is wanted.
+        sink: where it goes.
+        target: where it is measured.
+        profiler: what measures.
+        settings: how.
+        progress: told as it goes.
+        retry: makes ``sink`` forget what failed or is invalid. Called after an earlier run's job
+            was read, whose failures it would store again otherwise.
 
     Raises:
         ProfileError: the sink cannot be written, the agent cannot run.
@@ -123,20 +134,23 @@ def profile(
         UnreachableDevice: the device does not answer.
     """
     tally = _Tally(progress)
+    address = _address(target)
     with _full_disk():
         for job in sink.open_jobs():
-            if job.target != target.name:
+            if job.target != address:
                 continue  # of another device of this kind: its results are fetched from there
             events = target.resume(job.id)
             if events is not None:
                 _drain(job.document, events, sink, target, tally)
-                target.forget(job.id)
-            sink.close_job(job.id)
+            _finish(job.id, sink, target)
+        if retry is not None:
+            retry()
+            tally.forget_failed()
         left = []
         for one in jobs:
             if sink.done(one.key, one.scope):
-                tally.skip(one)
-            else:
+                tally.skip(one.key, one.scope, one.label)
+            elif (one.key, one.scope) not in tally.withheld:
                 left.append(one)
         if left:
             package = make_package(
@@ -146,15 +160,21 @@ def profile(
                 reference_outputs,
                 emulated=target.descriptor.emulated,
             )
-            sink.open_job(package, target.name)
+            sink.open_job(package, address)
             _drain(package.document, target.measure(package), sink, target, tally)
-            sink.close_job(package.id)
-            target.forget(package.id)
+            _finish(package.id, sink, target)
     return tally.summary()
 
 
-def collect(document: bytes, events: Iterator[Event], sink: Sink) -> Summary:
+def collect(
+    document: bytes,
+    events: Iterator[Event],
+    sink: Sink,
+    max_temperature_c: float | None = None,
+) -> Summary:
     """Store what an agent has said of a job elsewhere, in whole or in part.
+
+    What is measured above ``max_temperature_c`` is flagged.
 
     Raises:
         ProfileError: the document or the events are not what they should be.
@@ -162,7 +182,7 @@ def collect(document: bytes, events: Iterator[Event], sink: Sink) -> Summary:
     """
     tally = _Tally(lambda _: None)
     job = Document.decode(document)
-    collector = Collector(job, None, hashlib.sha256(document).hexdigest())
+    collector = Collector(job, max_temperature_c, hashlib.sha256(document).hexdigest())
     with _full_disk():
         for event in events:
             for found in collector.add(event):
@@ -172,6 +192,25 @@ def collect(document: bytes, events: Iterator[Event], sink: Sink) -> Summary:
                 else:
                     _store(found, job, sink, tally)
     return tally.summary()
+
+
+def _finish(job_id: str, sink: Sink, target: Target) -> None:
+    """Everything of a job is stored: what is left of it must not fail the run."""
+    with suppress(HwnasError):
+        target.forget(job_id)
+    sink.close_job(job_id)
+
+
+def _address(target: Target) -> str:
+    """Where a target's jobs are: two devices may have one name, as that of their host."""
+    descriptor, where = target.descriptor, target.descriptor.transport
+    if not where.host and not where.serial:
+        return target.name
+    host = f"[{where.host}]" if ":" in where.host else where.host
+    user = f"{where.user}@" if where.user else ""
+    port = "" if where.port is None else f":{where.port}"
+    work = where.work if where.work.startswith("/") else f"/{where.work}"
+    return f"{descriptor.kind}://{user}{host or where.serial}{port}{work}"
 
 
 def _drain(
@@ -210,15 +249,22 @@ def _same_device(collector: Collector, sink: Sink) -> None:
 
 
 def _store(found: Record | ItemFailed, document: Document, sink: Sink, tally: _Tally) -> None:
-    if isinstance(found, Record):
-        if not sink.done(found.key, found.scope):
-            sink.record(found)
-            tally.good(found)
-        return
+    item = found if isinstance(found, Record) else document.items[found.item]
+    if sink.done(item.key, item.scope):
+        tally.skip(item.key, item.scope, item.label)
+    elif isinstance(found, Record):
+        sink.record(found)
+        tally.good(found)
+    else:
+        failure = _failure(found, document)
+        sink.fail(failure.key, failure.scope, failure.label, failure.error)
+        tally.bad(failure)
+
+
+def _failure(found: ItemFailed, document: Document) -> Failure:
     item = document.items[found.item]
-    if not sink.done(item.key, item.scope):
-        sink.fail(item.key, item.scope, item.label, found.error)
-        tally.bad(Failure(item.key, item.scope, item.label, found.error))
+    error = f"{found.error}; fix: {found.fix}" if found.fix else found.error
+    return Failure(item.key, item.scope, item.label, error)
 
 
 @dataclass
@@ -226,33 +272,43 @@ class _Tally:
     progress: Callable[[Progress], None]
     measured: int = 0
     skipped: int = 0
-    withheld: int = 0
+    counted: set[tuple[str, str]] = field(default_factory=set)
+    withheld: set[tuple[str, str]] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     invalid: list[Record] = field(default_factory=list)
     fraction: float = 0.0
     start: float = field(default_factory=time.monotonic)
 
-    def skip(self, job: Job) -> None:
-        self.skipped += 1
-        self._say(job.label, "skipped")
+    def skip(self, key: str, scope: str, label: str) -> None:
+        if (key, scope) not in self.counted:
+            self.counted.add((key, scope))
+            self.skipped += 1
+            self._say(label, "skipped")
 
     def good(self, record: Record) -> None:
+        self.counted.add((record.key, record.scope))
         self.measured += 1
         if record.verdict == "invalid":
             self.invalid.append(record)
         self._say(record.label, "ok")
 
     def bad(self, failure: Failure) -> None:
+        self.counted.add((failure.key, failure.scope))
         self.failures.append(failure)
         self._say(failure.label, "error", failure.error)
 
     def withhold(self, found: Record | ItemFailed, document: Document) -> None:
         if isinstance(found, Record):
-            self.withheld += 1
+            self.withheld.add((found.key, found.scope))
             self._say(found.label, "ok")
         else:
-            item = document.items[found.item]
-            self.bad(Failure(item.key, item.scope, item.label, found.error))
+            self.bad(_failure(found, document))
+
+    def forget_failed(self) -> None:
+        """What failed so far is tried again, and counts when that is known."""
+        self.measured -= len(self.invalid)
+        self.failures.clear()
+        self.invalid.clear()
 
     def tell(self, fraction: float, label: str) -> None:
         self.fraction = fraction
@@ -260,7 +316,11 @@ class _Tally:
 
     def summary(self) -> Summary:
         return Summary(
-            self.measured, self.skipped, tuple(self.failures), tuple(self.invalid), self.withheld
+            self.measured,
+            self.skipped,
+            tuple(self.failures),
+            tuple(self.invalid),
+            len(self.withheld),
         )
 
     def _say(self, label: str, status: str, error: str = "") -> None:

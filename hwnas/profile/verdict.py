@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.agent.settings import Settings
+from hwnas.agent.sensors.rpi import reasons
+from hwnas.agent.settings import FEWEST_TURNS, Settings
 from hwnas.profile.record import Record, Verdict
 from hwnas.profile.samples import (
     OUTLIER,
@@ -34,6 +35,9 @@ _MOST_THROTTLED: Final = 0.5
 _FAR_SLOWER: Final = 1.15
 """A canary so far above the best means another clock, not a flutter."""
 
+_NOW: Final = 0xF
+"""Bits of a Raspberry Pi's word that are not of the time since boot."""
+
 _MOST_WAITING: Final = 0.2
 _SITTINGS_APART: Final = 0.05
 """Two processes differ by 1 to 3% by where weights happen to lie; more is something else."""
@@ -43,8 +47,9 @@ def judge(record: Record, settings: Settings, max_temperature_c: float | None = 
     """``record`` with its verdict and the reasons for it.
 
     ``invalid`` if outputs are wrong, the CPU quota stopped the process in most rounds, the clock
-    was lowered in most rounds or no turn went by undisturbed; ``unknown`` if nothing says that
-    outputs are right; ``flag`` with whatever else to keep in mind; else ``ok``.
+    was lowered in most rounds, or it waited so much that too few turns went by undisturbed;
+    ``unknown`` if nothing says that outputs are right; ``flag`` with whatever else to keep in mind;
+    else ``ok``.
     """
     marks = flags(record.turns, record.rounds, settings.threads)
     invalid = [*_outputs(record), *_stolen(record, marks)]
@@ -87,10 +92,12 @@ def _stolen(record: Record, marks: Marks) -> list[str]:
     if slower > rounds / 2:
         worst = float(np.median(canary)) / fast - 1
         found.append(f"the clock was lowered by about {worst:.0%} in {slower} of {rounds} rounds")
-    if (marks & WAITED).all():
+    waited = int((marks & WAITED != 0).sum())
+    if waited and int((marks == 0).sum()) < FEWEST_TURNS:
         waiting = 1 - sum(turn.cpu for turn in record.turns) / sum(t.wall for t in record.turns)
         if waiting > _MOST_WAITING:
-            found.append(f"the system let it wait for {waiting:.0%} of the time, in every turn")
+            turns = "every turn" if waited == len(marks) else f"{waited} of {len(marks)} turns"
+            found.append(f"the system let it wait for {waiting:.0%} of the time, in {turns}")
     return found
 
 
@@ -132,6 +139,9 @@ def _readings(record: Record, limit: float | None) -> list[str]:
     hottest = max((r.readings.get("temperature_c", -273.0) for r in record.rounds), default=-273.0)
     if limit is not None and hottest > limit:
         found.append(f"it was {hottest:.0f} C warm, more than {limit:g}")
-    if any(one.readings.get("throttled_now", 0) for one in record.rounds):
-        found.append("the firmware throttled the board meanwhile")
+    word = 0
+    for one in record.rounds:
+        word |= int(one.readings.get("rpi_throttled", 0)) & _NOW
+    if word:
+        found.append(f"the board's firmware held it back meanwhile: {', '.join(reasons(word))}")
     return found

@@ -128,9 +128,14 @@ def explain(descriptor: Descriptor, code: int, said: str) -> HwnasError:
     other = 'or set [runtime] agent = "native" in the target\'s file, which needs no Python there'
     if missing := re.search(r"No module named '?([A-Za-z0-9_]+)", said):
         package = missing[1]
+        install = f"{python} -m pip install {package}"
+        if "/" not in python:  # a system's own Python, which may refuse to install anything
+            install = (
+                "python3 -m venv ~/hwnas-venv && ~/hwnas-venv/bin/pip install numpy onnxruntime, "
+                'and write python = "~/hwnas-venv/bin/python" under [runtime]'
+            )
         return RemoteError(
-            f"the Python of {name} ({python}) has no {package}",
-            f"type there: {python} -m pip install {package}; {other}",
+            f"the Python of {name} ({python}) has no {package}", f"type there: {install}; {other}"
         )
     if code == 127 and not native:
         return RemoteError(

@@ -12,30 +12,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwnas.errors import RemoteError
+from hwnas.profile.transport import Result
 from hwnas.remote.device import Device, check_id
 from hwnas.remote.shell import last_line
 
-__all__ = ["Ending", "create_job", "has_job", "read_ending", "remove_job", "start_agent"]
+__all__ = [
+    "Ending",
+    "check_alone",
+    "create_job",
+    "has_job",
+    "read_ending",
+    "remove_job",
+    "start_agent",
+    "stop_agent",
+]
 
-_NO_JOB = 69
+_NO_JOB, _OCCUPIED = 69, 70
 
 _HAS = '[ -f "$1/jobs/$2/job.json" ] || exit 69'
 
+# Two jobs would disturb each other. One that has just told its end takes a moment to be gone.
+_ALONE = """n=0
+for o in "$1"/jobs/*; do
+  [ "$o" != "$1/jobs/$2" ] || continue
+  while live "$o/lock" || live "$o/started"; do
+    [ "$n" -lt 3 ] || { echo "${o##*/} $pid"; exit 70; }
+    n=$((n+1)); sleep 1
+  done
+done
+"""
+
+# Data is put there again if the job is there: a file may be a link to one that was damaged.
 _CREATE = """j=$1/jobs/$2
-[ ! -f "$j/job.json" ] || exit 0
+if live "$j/lock" || live "$j/started"; then exit 0; fi
 mkdir -p "$j/data" && cd "$j" || exit 1
 put() { rm -f "$2"; ln "$1" "$2" 2>/dev/null || cp "$1" "$2"; }
 while read -r n h; do put "$1/blobs/$h" "data/$n" || exit 1; done
+[ ! -f job.json ] || { sync data/* data 2>/dev/null || sync; exit 0; }
 put "$1/blobs/$2" job.json.new || exit 1
 sync job.json.new data/* data . 2>/dev/null || sync
 mv -f job.json.new job.json && flush . "$1/jobs"
 """
 
 # The words after the job's id are the agent's command line.
-_START = """j=$1/jobs/$2
+_START = (
+    """j=$1/jobs/$2
 cd "$j" 2>/dev/null && [ -f job.json ] || exit 69
 if live lock || live started; then exit 0; fi
-b=$1/blobs; shift 2
+"""
+    + _ALONE
+    + """b=$1/blobs; shift 2
 p=$1; shift
 case $p in
   "~"/*) p=${HOME:-}${p#"~"};;
@@ -53,6 +79,18 @@ until [ -s started ] || [ "$n" -ge 100 ]; do
   n=$((n+1)); sleep 0.1 2>/dev/null || sleep 1
 done
 [ -s started ] || { echo "the agent's shell did not start" >&2; exit 1; }
+"""
+)
+
+# The shell that waits for the agent ends after it; before the agent has its lock, it is waited for.
+_STOP = """cd "$1/jobs/$2" 2>/dev/null || exit 69
+n=0
+while live lock || live started; do
+  [ "$n" -lt 200 ] || { echo "its agent does not end" >&2; exit 1; }
+  s=TERM; [ "$n" -lt 100 ] || s=KILL
+  ! live lock || kill -s "$s" "$pid" 2>/dev/null
+  n=$((n+1)); sleep 0.1 2>/dev/null || { n=$((n+9)); sleep 1; }
+done
 """
 
 _ENDING = """cd "$1/jobs/$2" 2>/dev/null || exit 69
@@ -105,6 +143,8 @@ def create_job(device: Device, job_id: str, data: Mapping[str, str]) -> None:
 
     Raises:
         DeviceFull, RemoteError: it cannot be made.
+
+    If the job is there and no agent is at work on it, ``data`` is put there anew.
     """
     lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(data.items()))
     device.run(
@@ -121,7 +161,7 @@ def start_agent(device: Device, job_id: str, command: Sequence[str]) -> None:
     """Start ``command``, whose first word is a program there, unless the job's agent lives.
 
     Raises:
-        RemoteError: it cannot be started, or the job is not there.
+        RemoteError: it cannot be started, the job is not there, or another is being measured.
     """
     root = device.place().root
     result = device.try_run(_START, root, check_id(job_id), *command)
@@ -130,7 +170,41 @@ def start_agent(device: Device, job_id: str, command: Sequence[str]) -> None:
             f"{device.name} does not have the job {job_id[:12]} any more",
             "profile without --resume",
         )
+    _check_alone(device, result)
     device.check(result, "the agent cannot be started")
+
+
+def check_alone(device: Device, job_id: str) -> None:
+    """Do nothing if no other job than ``job_id`` is being measured on the device.
+
+    Raises:
+        RemoteError: there is one; says which, and what to do.
+    """
+    result = device.try_run(_ALONE, device.place().root, check_id(job_id))
+    _check_alone(device, result)
+    device.check(result, "its jobs cannot be looked at")
+
+
+def _check_alone(device: Device, result: Result) -> None:
+    if result.code != _OCCUPIED:
+        return
+    job, _, pid = last_line(result.stdout).partition(" ")
+    raise RemoteError(
+        f"{device.name} is still measuring another job, {job[:12]}: two would disturb each other",
+        "repeat the command that began it with --resume, which follows it to its end; or give it "
+        f"up, by typing there: kill {pid}",
+    )
+
+
+def stop_agent(device: Device, job_id: str) -> None:
+    """End the job's agent, if it lives; its journal stays, and another start goes on from there.
+
+    Raises:
+        RemoteError: it does not end.
+    """
+    result = device.try_run(_STOP, device.place().root, check_id(job_id))
+    if result.code != _NO_JOB:
+        device.check(result, "the agent cannot be ended")
 
 
 def read_ending(device: Device, job_id: str) -> Ending:

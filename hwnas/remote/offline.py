@@ -153,7 +153,10 @@ def _run_agent(folder: Path) -> None:
     if isinstance(last, End):
         return
     if isinstance(last, AgentError):
-        raise rebuild_error(last)
+        error = rebuild_error(last)
+        if last.fix.startswith("send the job again"):  # as where tar was cut off
+            error.fix = f"remove {folder}: the same command unpacks it anew"
+        raise error
     said = last_line((folder / "agent.log").read_bytes())
     how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
     raise ProfileError(

@@ -20,7 +20,7 @@ from hwnas.agent.events import (
 )
 from hwnas.agent.settings import Settings
 from hwnas.agent.wire import parse_event
-from hwnas.errors import DeviceFull, HwnasError, RemoteError
+from hwnas.errors import DeviceFull, HwnasError, RemoteError, UnreachableDevice
 from hwnas.profile.descriptor import Descriptor
 from hwnas.profile.failures import rebuild_error
 from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
@@ -29,7 +29,15 @@ from hwnas.profile.transport import Transport
 from hwnas.remote.agents import Agent, choose_agent, explain
 from hwnas.remote.device import Device
 from hwnas.remote.follow import Follower
-from hwnas.remote.jobs import create_job, has_job, read_ending, remove_job, start_agent
+from hwnas.remote.jobs import (
+    check_alone,
+    create_job,
+    has_job,
+    read_ending,
+    remove_job,
+    start_agent,
+    stop_agent,
+)
 from hwnas.remote.patience import Patience
 from hwnas.remote.shell import last_line
 from hwnas.remote.upload import Progress, upload
@@ -41,6 +49,9 @@ MOST_RESTARTS = 3
 
 _T = TypeVar("_T")
 _DESCRIBE_S = 300.0
+
+_DAMAGED = re.compile(r"(send|pack) (the job|it) again")
+"""How an agent's advice begins where files of the job are not whole."""
 
 _CORES = "cat /proc/self/status"
 
@@ -100,7 +111,8 @@ class RemoteTarget:
     def cores(self) -> tuple[int, ...]:
         """See :meth:`hwnas.profile.protocol.Target.cores`."""
         device = self._open()
-        said = device.run("the cores cannot be read", _CORES).decode(errors="replace")
+        answer = self._keep(lambda: device.run("the cores cannot be read", _CORES))
+        said = answer.decode(errors="replace")
         found = re.search(r"^Cpus_allowed_list:\s*([0-9,-]{1,1000})$", said, re.MULTILINE)
         cores: set[int] = set()
         for part in found[1].split(",") if found else ():
@@ -121,22 +133,33 @@ class RemoteTarget:
         """See :meth:`hwnas.profile.protocol.Target.measure`."""
         device = self._open()
         if not self._keep(lambda: has_job(device, package.id)):
+            self._keep(lambda: check_alone(device, package.id))
             blobs = {**package.blobs, package.id: package.document}
             self._send(blobs)
             self._keep(lambda: create_job(device, package.id, package.data))
-        yield from self._follow(package.id, package.blobs)
+        yield from self._follow(package.id, package)
 
     def resume(self, job_id: str) -> Generator[Event] | None:
         """See :meth:`hwnas.profile.protocol.Target.resume`."""
         device = self._open()
         if not self._keep(lambda: has_job(device, job_id)):
             return None
-        return self._follow(job_id, {})
+        return self._follow(job_id, None)
 
     def forget(self, job_id: str) -> None:
-        """See :meth:`hwnas.profile.protocol.Target.forget`."""
-        device = self._open()
-        self._keep(lambda: remove_job(device, job_id))
+        """See :meth:`hwnas.profile.protocol.Target.forget`.
+
+        All is stored by then: a device that cannot do it, or is gone, is told of in one line, and
+        is not waited for.
+        """
+        work = self.descriptor.transport.work
+        try:
+            remove_job(self._open(), job_id)
+        except HwnasError as error:
+            self.tell(
+                f"the job was not removed from {self.name} ({error.cause}); its results are "
+                f"stored: {work}/jobs/{job_id} may be removed there"
+            )
 
     def _open(self) -> Device:
         """The device, which has answered at least once when this returns."""
@@ -183,10 +206,10 @@ class RemoteTarget:
             raise self._agent_error(event)
         raise RemoteError(f"{self.name} did not say what it is", "install the same hwnas there")
 
-    def _follow(self, job_id: str, blobs: Mapping[str, bytes | Path]) -> Generator[Event]:
+    def _follow(self, job_id: str, package: Package | None) -> Generator[Event]:
         """Events of a job that is there, whose agent is started whenever it does not live.
 
-        ``blobs`` are the job's files, sent again before a start if they were damaged meanwhile.
+        The files of ``package`` are sent again before a start if they were damaged meanwhile.
         """
         device = self._open()
         assert self._patience is not None
@@ -213,19 +236,38 @@ class RemoteTarget:
                     continue
                 if starts:
                     if error is not None:
-                        raise self._agent_error(error)
+                        raise self._agent_error(error, job_id)
                     self._say_or_raise(job_id, starts)
-                self._start(job_id, blobs)
+                self._start(job_id, package)
                 self._patience.begun = True
                 self._agent_there = False  # should it end too early, it is looked at again
                 starts += 1
                 error = None
+        except UnreachableDevice:
+            raise
+        except BaseException:
+            if self.descriptor.policy.governor == "set":
+                self._stop(job_id)
+            raise
         finally:
             self._patience.begun = False
 
-    def _start(self, job_id: str, blobs: Mapping[str, bytes | Path]) -> None:
+    def _stop(self, job_id: str) -> None:
+        """End the agent before its governor is put back: it would go on at another clock."""
+        try:
+            stop_agent(self._open(), job_id)
+        except HwnasError as error:
+            self.tell(
+                f"the agent on {self.name} goes on, though its governor is put back "
+                f"({error.cause}): do not trust what it measures"
+            )
+
+    def _start(self, job_id: str, package: Package | None) -> None:
         device = self._open()
-        self._send(blobs)
+        if package is not None:
+            self._send(package.blobs)
+            if package.data:
+                self._keep(lambda: create_job(device, job_id, package.data))
         agent = self._ready_agent()
         command = agent.run(device.place().root, job_id)
         self._keep(lambda: start_agent(device, job_id, command))
@@ -251,7 +293,7 @@ class RemoteTarget:
             f"({starts} of {MOST_RESTARTS})"
         )
 
-    def _agent_error(self, error: AgentError) -> HwnasError:
+    def _agent_error(self, error: AgentError, job_id: str = "") -> HwnasError:
         """What the agent says, as an error that names the device."""
         if "No module named" in error.error:
             return explain(self.descriptor, 1, error.error)
@@ -262,6 +304,12 @@ class RemoteTarget:
         found = rebuild_error(error)
         found.cause = f"{self.name}: {found.cause}"
         found.args = (found.cause,)
+        if job_id and _DAMAGED.match(error.fix):
+            folder = f"{self._open().place().root}/jobs/{job_id}"
+            found.fix = (
+                f"type there: rm -r {folder}; then --resume measures what is missing anew; if "
+                "this comes back, the storage is failing"
+            )
         return found
 
 

@@ -12,6 +12,10 @@ from hwnas.table.records import Measurement
 __all__ = ["Comparison", "Ratio", "Spread", "compare", "device_spread"]
 
 
+_PLACEMENT = 0.02
+"""What where weights lie in memory does to a median, run by run, beyond what its interval holds."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """One kind in two tables.
@@ -88,7 +92,7 @@ def _ratio(a: Measurement, b: Measurement) -> Ratio:
     interval = None
     if None not in sides:
         # Errors of two measurements add up in squares, in relative terms.
-        width = math.hypot(*(side for side in sides if side is not None))
+        width = math.hypot(*(side for side in sides if side is not None), _PLACEMENT)
         interval = (ratio / (1 + width), ratio * (1 + width))
     energy = None if a.joules is None or b.joules is None or not a.joules else b.joules / a.joules
     return Ratio(a.key, a.scope, a.label, a.p50_ms, b.p50_ms, ratio, interval, energy)

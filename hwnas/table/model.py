@@ -294,5 +294,5 @@ def _bytes(value: int | None) -> float:
 
 
 def _memory(measurement: Measurement) -> float:
-    total = _bytes(measurement.load_bytes) + _bytes(measurement.run_bytes)
-    return nan if total == inf else total
+    total = measurement.memory_bytes
+    return nan if total is None else total

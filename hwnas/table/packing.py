@@ -21,6 +21,7 @@ __all__ = [
     "COLUMNS",
     "measurement_values",
     "read_measurement",
+    "read_shown",
     "read_texts",
     "round_values",
     "turn_factors",
@@ -130,13 +131,25 @@ def read_texts(path: Path, text: object) -> tuple[str, ...]:
         raise damaged(path, f"a list of reasons: {error}") from error
 
 
+def read_shown(path: Path, text: object) -> str:
+    """A text that is only shown, with spaces for what would drive a terminal.
+
+    Raises:
+        TableError: it is no text.
+    """
+    if not isinstance(text, str):
+        raise damaged(path, "a key, a label or an error is no text")
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def turn_factors(path: Path, rows: Sequence[Sequence[Any]]) -> dict[int, list[float]]:
     """Factors of the rounds of each measurement's turns, see :func:`round_factors`.
 
     Args:
         path: of the table, for the error.
         rows: of all turns of a table, by measurement and position: measurement, what its round is
-            known by (4 values, None where there is none), runs, whether the thread waited.
+            known by (5 values, the first None where there is none), runs, whether the thread
+            waited.
     """
     items: dict[int, int] = {}
     rounds: dict[tuple[Any, ...], int] = {}

@@ -14,7 +14,13 @@ from hwnas.errors import TableError, UsageError
 from hwnas.profile import Failure, Fingerprint, Settings
 from hwnas.profile.record import OpenJob, Scope
 from hwnas.table.file import check, connect, damaged, translated
-from hwnas.table.packing import COLUMNS, read_measurement, read_texts, turn_factors
+from hwnas.table.packing import (
+    COLUMNS,
+    read_measurement,
+    read_shown,
+    read_texts,
+    turn_factors,
+)
 from hwnas.table.records import Measurement, Row, Source, pooled
 from hwnas.table.schema import SCHEMA_VERSION
 from hwnas.table.upgrade import upgraded_copy
@@ -170,16 +176,19 @@ class Reader:
 
     def _factors(self) -> Mapping[int, Sequence[float]]:
         """For each measurement the factors of its turns' rounds, over all items of each round."""
-        # A round is known by its canary: sittings are numbered anew in each job.
-        state = self.raw("SELECT count(*), max(id) FROM measurement")
-        state += self.raw("PRAGMA data_version")
+        # A round is known by its run and canary too: sittings are numbered anew in each job.
+        state: list[Any] = [*self.raw("PRAGMA data_version"), self._db.total_changes]
         if self._factors_of[0] != state:
             rows = self.raw(
-                "SELECT t.measurement, r.sitting, r.round, r.canary_before, r.canary_after, t.ns, "
-                "t.cpu < 0.98 * t.wall FROM turn AS t LEFT JOIN round AS r ON "
+                "SELECT t.measurement, r.sitting, r.round, r.canary_before, r.canary_after, m.run, "
+                "t.ns, t.cpu < 0.98 * t.wall FROM turn AS t "
+                "JOIN measurement AS m ON m.id = t.measurement LEFT JOIN round AS r ON "
                 "r.measurement = t.measurement AND r.sitting = t.sitting AND r.round = t.round "
                 "ORDER BY t.measurement, t.position"
             )
+            # The time that several threads take says nothing of whether one of them waited.
+            alone = {run: self._device(run).threads == 1 for run in {row[5] for row in rows}}
+            rows = [(*row[:-1], row[-1] and alone[row[5]]) for row in rows]
             self._factors_of = state, turn_factors(self.path, rows)
         return self._factors_of[1]
 
@@ -208,10 +217,12 @@ class Reader:
         )
         return [
             Failure(
-                key,
+                read_shown(self.path, key),
                 scope,
-                label,
-                error or f"invalid: {'; '.join(read_texts(self.path, reasons)) or 'no reason'}",
+                read_shown(self.path, label),
+                read_shown(self.path, error)
+                if error
+                else f"invalid: {'; '.join(read_texts(self.path, reasons)) or 'no reason'}",
             )
             for key, scope, label, error, reasons in rows
         ]
@@ -223,7 +234,17 @@ class Reader:
             "(SELECT coalesce(sum(length(ns)), 0) / 8 FROM turn WHERE measurement = m.id), "
             "verdict, finished FROM measurement AS m ORDER BY id"
         )
-        return [Row(*row) for row in rows]
+        return [
+            Row(
+                read_shown(self.path, key),
+                scope,
+                read_shown(self.path, label),
+                status,
+                None if error is None else read_shown(self.path, error),
+                *others,
+            )
+            for key, scope, label, status, error, *others in rows
+        ]
 
     def sources(self) -> list[Source]:
         """The tables that were merged into this one; none if it was not merged."""

@@ -91,6 +91,13 @@ class Measurement:
         return self.statistics.cold_p50_ms
 
     @property
+    def memory_bytes(self) -> float | None:
+        """What it adds to a process, loaded and run, in bytes; ``None`` where unknown."""
+        if self.load_bytes is None or self.run_bytes is None:
+            return None
+        return float(max(self.load_bytes, 0) + max(self.run_bytes, 0))
+
+    @property
     def joules(self) -> float | None:
         """Energy of one inference in J; ``None`` where there is no counter."""
         return None if self.energy is None else self.energy.joules / self.energy.runs

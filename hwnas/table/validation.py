@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hwnas.space import Subnet
 from hwnas.table.lut import Lut
@@ -24,17 +25,27 @@ class Check:
         predicted_ms: its median by the model, in ms.
         interval_ms: the model's 90% interval; ``None`` where it gives none.
         measured_ms: its median as measured, in ms.
+        predicted_bytes, measured_bytes: its memory; ``None`` where the device does not tell it.
     """
 
     subnet: Subnet
     predicted_ms: float
     interval_ms: tuple[float, float] | None
     measured_ms: float
+    predicted_bytes: float | None = None
+    measured_bytes: float | None = None
 
     @property
     def error(self) -> float:
         """Relative error of the prediction, positive if it is too high."""
         return self.predicted_ms / self.measured_ms - 1
+
+    @property
+    def memory_error(self) -> float | None:
+        """Relative error of the predicted memory; ``None`` where it is not known."""
+        if not self.predicted_bytes or not self.measured_bytes:
+            return None
+        return self.predicted_bytes / self.measured_bytes - 1
 
     @property
     def covered(self) -> bool | None:
@@ -55,6 +66,7 @@ class Validation:
         within5, within10: shares with an error of at most 5% and 10%.
         tau: Kendall's rank correlation (tau-b) of predicted and measured.
         coverage: share of intervals that hold what was measured.
+        memory_mape: mean absolute relative error of memory.
     """
 
     rows: tuple[Check, ...]
@@ -64,6 +76,7 @@ class Validation:
     within10: float
     tau: float
     coverage: float
+    memory_mape: float = math.nan
 
     def summary(self) -> str:
         """One line for people."""
@@ -75,7 +88,10 @@ class Validation:
             text += f", rank correlation {self.tau:.2f}"
         if not math.isnan(self.coverage):
             text += f", {self.coverage:.0%} in their 90% interval"
-        return f"{text})"
+        text += ")"
+        if not math.isnan(self.memory_mape):
+            text += f", and their memory within {self.memory_mape:.1%}"
+        return text
 
 
 def validate(model: CostModel, lut: Lut, subnets: Iterable[Subnet]) -> Validation:
@@ -91,7 +107,16 @@ def validate(model: CostModel, lut: Lut, subnets: Iterable[Subnet]) -> Validatio
         found = lut.measurement(model.bundle.subnet_kind(subnet), "subnet")
         if found is not None:
             cost = model.predict(subnet)
-            rows.append(Check(subnet, cost.p50_ms, cost.p50_prediction_ms, found.p50_ms))
+            rows.append(
+                Check(
+                    subnet,
+                    cost.p50_ms,
+                    cost.p50_prediction_ms,
+                    found.p50_ms,
+                    cost.memory_bytes if math.isfinite(cost.memory_bytes) else None,
+                    found.memory_bytes,
+                )
+            )
     return summarise(rows)
 
 
@@ -99,6 +124,7 @@ def summarise(rows: Sequence[Check]) -> Validation:
     """The figures of :class:`Validation`, of checks that come from wherever."""
     errors = np.array([row.error for row in rows])
     covered = [row.covered for row in rows if row.covered is not None]
+    memory = [abs(row.memory_error) for row in rows if row.memory_error is not None]
     some = len(rows) > 0
     return Validation(
         rows=tuple(rows),
@@ -108,10 +134,11 @@ def summarise(rows: Sequence[Check]) -> Validation:
         within10=float(np.mean(np.abs(errors) <= 0.10)) if some else math.nan,
         tau=kendall([row.predicted_ms for row in rows], [row.measured_ms for row in rows]),
         coverage=float(np.mean(covered)) if covered else math.nan,
+        memory_mape=float(np.mean(memory)) if memory else math.nan,
     )
 
 
-def kendall(a: Sequence[float], b: Sequence[float]) -> float:
+def kendall(a: ArrayLike, b: ArrayLike) -> float:
     """Kendall's tau-b; NaN with fewer than two, or where one side is all the same."""
     x, y = (np.sign(np.subtract.outer(values, values)) for values in (np.array(a), np.array(b)))
     scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))

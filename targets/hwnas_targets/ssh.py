@@ -78,7 +78,13 @@ class SshTransport(ShellTransport):
         if jump:
             self._where += ["-o", f"ProxyJump={jump}"]  # not -J: ssh-copy-id takes this too
         if identity:
-            path = str(Path(identity).expanduser())
+            try:
+                path = str(Path(identity).expanduser())
+            except RuntimeError as error:
+                raise UsageError(
+                    f"the private key {ascii(identity)[:200]} cannot be looked for: {error}",
+                    "give the whole path as transport.identity",
+                ) from error
             self._where += ["-i", path, "-o", "IdentitiesOnly=yes"]
         self._host = f"{user}@{host}" if user else host
         self._master: _Master | None = None

@@ -177,7 +177,7 @@ class TestRuns:
         jobs = [example_job(tmp_path / "bundle")]
         package = make_package(jobs, "onnxruntime", QUICK, reference_outputs)
         job, blobs = unpack(package, tmp_path)
-        words = [python, "-I", archive, "run", job, "--blobs", blobs]
+        words: list[str | Path] = [python, "-I", archive, "run", job, "--blobs", blobs]
         done = subprocess.run(
             [*words, *([] if journal else ["--stdout"])],
             capture_output=True,

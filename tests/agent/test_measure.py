@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwnas.agent.child import Voice
+from hwnas.agent import measure
+from hwnas.agent.child import Child, Voice
 from hwnas.agent.energy import Meter
 from hwnas.agent.events import Energy, Event, ItemFailed, Loaded, Round, Stopped, Warm
 from hwnas.agent.expected import expect
 from hwnas.agent.measure import Work, probe, sit
 from hwnas.agent.protocol import Job, RuntimeInfo, Tensor
 from hwnas.agent.settings import Settings
+from hwnas.agent.wire import encode_event, parse_event
 
 MS = 1_000_000
 SETTINGS = Settings(min_rounds=6, max_rounds=10, warmup_window_s=0.0, sample_time_s=60.0)
@@ -48,6 +51,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.sleep_s = 0.0
 
     def runtime(self, settings: Settings) -> RuntimeInfo:
         return RuntimeInfo("fake", "1", "fake")
@@ -62,13 +66,15 @@ class Fake:
 
 class FakeRunner:
     def __init__(self, profiler: Fake, job: Job, inputs: Mapping[str, NDArray[Any]]) -> None:
-        self._log, self._job, self._inputs = profiler.log, job, inputs
+        self._profiler, self._log = profiler, profiler.log
+        self._job, self._inputs = job, inputs
 
     def refresh(self) -> None:
         self._log.append(f"refresh {self._job.key}")
 
     def run(self) -> int:
         self._log.append(f"run {self._job.key}")
+        time.sleep(self._profiler.sleep_s)
         return int(self._job.label)
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:
@@ -109,6 +115,15 @@ class TestProbe:
         assert (event.item, event.first_ns) == (1, 5 * MS)
         assert (event.error, event.outputs_ok) == (None, None)
         assert isinstance(event.load_bytes, int) and isinstance(event.run_bytes, int)
+
+    def test_freed_memory_is_given_back_before_each_reading(
+        self, fake: Fake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(measure, "trim", lambda: fake.log.append("trim"))
+        monkeypatch.setattr(measure, "pss_bytes", lambda: fake.log.append("pss"))
+        self.told(fake, work(0, MS))
+        read = [i for i, entry in enumerate(fake.log) if entry == "pss"]
+        assert len(read) == 3 and all(fake.log[i - 1] == "trim" for i in read)
 
     def test_compares_outputs_with_what_is_expected(self, fake: Fake) -> None:
         from hwnas.agent.inputs import make_inputs
@@ -170,6 +185,14 @@ class TestSitting:
         assert [one.readings["temperature_c"] for one in rounds] == list(range(len(rounds)))
         assert all(min(one.canary) > 0 for one in rounds)
 
+    def test_readings_that_cannot_be_told_are_left_out(self, fake: Fake) -> None:
+        odd = {"a b": 1.0, "nan": float("nan"), "good_c": 2.0}
+        many = {f"n{i}": float(i) for i in range(100)}
+        for one in sat(fake, work(0, MS), sensors=lambda: odd).of(Round):
+            assert one.readings == {"good_c": 2.0}
+            parse_event(encode_event(one))
+        assert len(sat(fake, work(0, MS), sensors=lambda: many).of(Round)[0].readings) == 64
+
     def test_one_that_fails_ends_it_and_is_named(self, fake: Fake) -> None:
         told = sat(fake, work(0, MS), work(1, -3), work(2, MS))
         assert told.events[-1] == ItemFailed(
@@ -202,6 +225,31 @@ class TestEnergy:
             assert (one.joules, one.sensor) == (2.5, "counter")
             assert one.seconds >= 0.05 and one.runs > 1
         assert told.events[-2:] == found, "after the last round"
+
+    def test_it_runs_as_many_in_a_row_as_in_a_turn(self, fake: Fake) -> None:
+        asked = []
+
+        class Ticks(Meter):
+            def tick(self) -> None:
+                asked.append(len(fake.log))
+
+        settings = replace(SETTINGS, turn_s=0.005, energy_s=1e-9)
+        told = sat(fake, work(0, MS), settings=settings, meter=Ticks(self.Counter(1.0)))
+        assert [one.runs for one in told.of(Energy)] == [5 * len(asked)]
+        assert fake.log[-5:] == ["run a"] * 5
+
+    def test_the_time_limit_begins_anew_while_it_runs(self, fake: Fake) -> None:
+        settings = replace(SETTINGS, energy_s=0.6, turn_s=0.0)
+        meter = Meter(self.Counter(1.0))
+        fake.sleep_s = 0.01
+        child = Child(
+            lambda voice: sit([work(0, MS)], 0, fake, settings, voice, meter=meter), limit_s=0.3
+        )
+        try:
+            said = list(child.events())
+        finally:
+            child.close()
+        assert isinstance(said[-1], Energy) and said[-1].seconds >= 0.6
 
     def test_none_is_not_said_to_be_0(self, fake: Fake) -> None:
         told = sat(

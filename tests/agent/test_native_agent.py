@@ -94,10 +94,10 @@ def test_orders_of_rounds_differ(agent: Path, tmp_path: Path) -> None:
     assert len(orders) > 2
 
 
-def test_measures_with_two_threads_and_without_a_counter(agent: Path, tmp_path: Path) -> None:
+def test_measures_with_two_threads_and_without_cold_runs(agent: Path, tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("this machine has one core")
-    made = make(agent, tmp_path, [512], quick(threads=2, energy=True, cold_limit_s=0.0))
+    made = make(agent, tmp_path, [512], quick(threads=2, cold_limit_s=0.0))
     assert made.run().returncode == 0
     events = made.events()
     assert not any(isinstance(event, Energy) for event in events)

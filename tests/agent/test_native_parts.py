@@ -208,7 +208,10 @@ WRONG: dict[str, tuple[list[object], object]] = {
     "negative bytes": (["items", 0, "model", "bytes"], -1),
     "another scope": (["items", 0, "scope"], "net"),
     "a label that cannot be printed": (["items", 0, "label"], "a\u007fb"),
-    "a long label": (["items", 0, "label"], "a" * 513),
+    "a long label": (["items", 0, "label"], "a" * 65_537),
+    "a long key": (["items", 0, "key"], "a" * 513),
+    "more than a day": (["settings", "time_limit_s"], 86_401),
+    "energy, which it cannot measure": (["settings", "energy"], True),
     "an unknown dtype": (["items", 0, "inputs", 0, "dtype"], "bfloat16"),
     "a negative size": (["items", 0, "inputs", 0, "shape"], [-1]),
     "too large a shape": (["items", 0, "inputs", 0, "shape"], [1 << 30, 1 << 30, 0]),
@@ -236,6 +239,13 @@ def test_a_job_that_is_not_as_it_should_be_is_refused(
     made.write()
     said = refused(made)
     assert "none.so" not in said.error and said.fix
+
+
+def test_a_label_may_be_all_choices_of_a_large_subnet(checked: Path, tmp_path: Path) -> None:
+    made = without_runtime(checked, tmp_path)
+    made.document["items"][0]["label"] = "a" * 65_536
+    made.write()
+    assert "none.so" in refused(made).error
 
 
 def test_a_setting_that_is_missing_is_refused(checked: Path, tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ class TestFailures:
         assert errors(package, events) == {1: "killed at the time limit of 1 s"}
         assert list(read_records(package, events)) == ["good", "chatty"]
 
+    def test_resting_does_not_count_against_the_time_limit(self, tmp_path: Path) -> None:
+        settings = replace(QUICK, time_limit_s=1.0, cooldown_s=1.3)
+        events = measured(faulty_package(tmp_path, settings, "good"))
+        assert [event.item for event in events if isinstance(event, ItemDone)] == [0]
+
     def test_what_an_item_has_started_ends_with_it(self, tmp_path: Path) -> None:
         measured(faulty_package(tmp_path, QUICK, "leak"))
         helper = int((tmp_path / "helper.pid").read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.agent.events import End, Event, ItemDone, Start
+from hwnas.agent.events import End, Event, ItemDone, Round, Start
 from hwnas.errors import LinkLost, OtherDevice, ProfileError, UnreachableDevice
 from hwnas.profile import (
     Descriptor,
@@ -39,12 +39,15 @@ class Apart:
     name: str = "apart"
     emulated: bool = False
     said_before_the_link_is_lost: int | None = None
+    transport: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, list[Event]] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
 
     @property
     def descriptor(self) -> Descriptor:
-        return Descriptor(schema_version=1, name=self.name, kind="apart", emulated=self.emulated)
+        values = {"schema_version": 1, "name": self.name, "kind": "apart"}
+        more = {"emulated": self.emulated, "transport": self.transport}
+        return Descriptor.model_validate({**values, **more})
 
     def cores(self) -> tuple[int, ...]:
         return load_target("cpu").cores()
@@ -117,7 +120,7 @@ def test_a_link_that_is_lost_for_good_leaves_the_job_open(lut: Lut, jobs: list[J
     assert 0 < len(before) < 3
     # It is read from its first event on, and what is in the table is not stored again.
     measured, skipped, failed = measure(jobs, lut, target)
-    assert measured + failed == 3 - len(before) and skipped == 3
+    assert measured + failed == 3 - len(before) and skipped == len(before)
     assert sorted(labels(lut)) == ["one", "raise", "two"]
     assert lut.open_jobs() == [] and target.forgotten == [job.id]
 
@@ -148,6 +151,63 @@ def test_a_job_of_another_device_stays_open(lut: Lut, jobs: list[Job]) -> None:
     assert measure(jobs[:2], lut, Apart(name="second")) == (1, 0, 1)
     [job] = lut.open_jobs()
     assert job.target == "first"
+
+
+def test_a_job_of_a_device_of_the_same_name_stays_open(lut: Lut, jobs: list[Job]) -> None:
+    there = Apart(said_before_the_link_is_lost=0, transport={"host": "a", "user": "me"})
+    with pytest.raises(UnreachableDevice):
+        measure(jobs, lut, there)
+    assert measure(jobs[:2], lut, Apart(transport={"host": "b", "work": "~/w"})) == (1, 0, 1)
+    [job] = lut.open_jobs()
+    assert job.target.startswith("apart://me@a/")
+    assert measure(jobs, lut, there) == (1, 2, 0)
+    assert lut.open_jobs() == []
+
+
+def test_a_job_that_cannot_be_removed_is_closed(
+    lut: Lut, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Apart, job_id: str) -> None:
+        raise LinkLost("gone", "come back")
+
+    monkeypatch.setattr(Apart, "forget", refuse)
+    assert measure(jobs, lut, Apart()) == (2, 0, 1)
+    assert lut.open_jobs() == []
+
+
+def test_what_an_earlier_job_ended_with_is_counted_once(lut: Lut, jobs: list[Job]) -> None:
+    target = Apart(said_before_the_link_is_lost=0)
+    with pytest.raises(UnreachableDevice):
+        measure(jobs, lut, target)
+    assert measure(jobs, lut, target) == (2, 0, 1)
+    assert measure(jobs, lut, target) == (0, 3, 0)
+
+
+def test_a_failure_that_an_earlier_job_tells_of_is_tried_again(lut: Lut, jobs: list[Job]) -> None:
+    target = Apart(said_before_the_link_is_lost=0)
+    with pytest.raises(UnreachableDevice):
+        measure(jobs, lut, target)
+    forgotten: list[int] = []
+    summary = profile(
+        jobs,
+        lut,
+        target,
+        load_profiler("faulty"),
+        SETTINGS,
+        retry=lambda: forgotten.append(lut.clear_failures()),
+    )
+    assert forgotten == [1]
+    assert (summary.measured, summary.skipped, len(summary.failures)) == (2, 0, 1)
+    assert len(target.forgotten) == 2, "the earlier job, and one of what had failed"
+
+
+def test_an_emulators_job_is_not_measured_twice(lut: Lut, jobs: list[Job]) -> None:
+    target = Apart(emulated=True, said_before_the_link_is_lost=0)
+    with pytest.raises(UnreachableDevice):
+        measure(jobs[:1], lut, target)
+    summary = profile(jobs[:1], lut, target, load_profiler("faulty"), SETTINGS)
+    assert (summary.measured, summary.withheld) == (0, 1)
+    assert len(target.forgotten) == 1
 
 
 def test_what_an_emulator_measures_is_not_stored(lut: Lut, jobs: list[Job]) -> None:
@@ -200,7 +260,7 @@ class TestCollect:
         summary = collect(document, iter(events), lut)
         assert (summary.measured, len(summary.failures)) == (2, 1)
         again = collect(document, iter(events), lut)
-        assert (again.measured, len(again.failures)) == (0, 0)
+        assert (again.measured, again.skipped, len(again.failures)) == (0, 3, 0)
         assert sorted(labels(lut)) == ["one", "raise", "two"]
 
     def test_part(self, lut: Lut, fetched: tuple[bytes, list[Event]]) -> None:
@@ -209,6 +269,19 @@ class TestCollect:
         upto = events.index(ItemDone(0)) + 1
         assert collect(document, iter(events[:upto]), lut).measured == 1
         assert labels(lut) == ["one"]
+
+    def test_what_was_too_hot_is_flagged(
+        self, lut: Lut, fetched: tuple[bytes, list[Event]]
+    ) -> None:
+        document, events = fetched
+        hot = [
+            replace(event, readings={"temperature_c": 71.0}) if isinstance(event, Round) else event
+            for event in events
+        ]
+        collect(document, iter(hot), lut, max_temperature_c=70.0)
+        measured = lut.measurement(lut.keys("block", invalid=True)[0], "block", invalid=True)
+        assert measured is not None
+        assert any("more than 70" in reason for reason in measured.reasons), measured.reasons
 
     def test_a_document_that_is_none(self, lut: Lut, fetched: tuple[bytes, list[Event]]) -> None:
         with pytest.raises(ProfileError, match="not a job"):

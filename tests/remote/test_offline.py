@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.agent.events import End, Event, ItemDone, Start
+from hwnas.agent.job import Document
 from hwnas.errors import HwnasError, ProfileError, UsageError
 from hwnas.profile.package import Package
 from hwnas.remote import offline, packed
@@ -113,6 +114,17 @@ def test_what_the_agent_cannot_go_on_for_is_raised(tar: Path, tmp_path: Path) ->
     model.write_bytes(b"")
     with pytest.raises(ProfileError, match="is not what was sent"):
         offline.run(tar)
+
+
+def test_a_folder_that_was_unpacked_in_part_is_named(tar: Path, tmp_path: Path) -> None:
+    folder = packed.unpack(tar, tmp_path)
+    item = Document.decode((folder / "job.json").read_bytes()).items[0]
+    (folder / "blobs" / item.model.sha256).unlink()
+    with pytest.raises(ProfileError, match="cannot be read") as caught:
+        offline.run(tar)
+    assert caught.value.fix.startswith(f"remove {folder}")
+    shutil.rmtree(folder)
+    assert done(list(offline.collect(offline.run(tar))[1])) == [0, 1]
 
 
 def test_collecting_says_what_is_missing(tar: Path, tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ from hwnas.agent.events import ItemDone
 from hwnas.agent.wire import encode_event
 from hwnas.remote.device import Device
 from hwnas.remote.follow import Follower
-from hwnas.remote.jobs import create_job, read_ending, remove_job, start_agent
+from hwnas.remote.jobs import (
+    check_alone,
+    create_job,
+    read_ending,
+    remove_job,
+    start_agent,
+    stop_agent,
+)
 from hwnas.remote.shell import LocalTransport, command_line, read_framed
 from hwnas.remote.upload import upload
 from tests.support.waiting import wait_until
@@ -67,6 +74,7 @@ def test_everything_works_on_a_small_system(small: Path, tmp_path: Path) -> None
     )
     start_agent(device, job, ["sh", "-c", f"echo x >> starts; {text} echo bad >&2; exit 5"])
     start_agent(device, job, ["sh", "-c", "echo x >> starts"])
+    check_alone(device, job)
     follower = Follower(device, job)
     found = follower.poll()
     while follower.alive:
@@ -75,6 +83,10 @@ def test_everything_works_on_a_small_system(small: Path, tmp_path: Path) -> None
     assert (folder / "starts").read_text() == "x\n"
     wait_until((folder / "ended").exists)
     assert str(read_ending(device, job)) == "exit code 5: bad"
+    stop_agent(device, job)
+    check_alone(device, "0" * 64)
+    create_job(device, job, {"weights": list(blobs)[1]})
+    assert (folder / "data" / "weights").read_bytes() == contents[1]
     remove_job(device, job)
     assert not folder.exists()
 

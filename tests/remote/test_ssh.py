@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.errors import AuthenticationFailed, HostKeyChanged, LinkLost, NoSuchDevice
+from hwnas.errors import AuthenticationFailed, HostKeyChanged, LinkLost, NoSuchDevice, UsageError
 from hwnas_targets.ssh import SshTransport
 from hwnas_targets.ssh_errors import classify
 from tests.support.sshd import Sshd
@@ -65,6 +65,11 @@ def test_the_identity_that_is_given_is_used(sshd: Sshd) -> None:
     given = SshTransport("127.0.0.1", sshd.port, identity=str(sshd.user_key))
     assert given.run("echo x").stdout == b"x\n"
     given.close()
+
+
+def test_an_identity_of_nobodys_home_is_one_error() -> None:
+    with pytest.raises(UsageError, match="~nosuchuser/id"):
+        SshTransport("127.0.0.1", identity="~nosuchuser/id")
 
 
 def test_refused_and_unknown_hosts_are_told_apart(sshd: Sshd) -> None:

@@ -131,6 +131,19 @@ class TestValidation:
         assert found.coverage == 0.5
         assert "2 subnets predicted within 5.0% on average (bias +5.0%" in found.summary()
 
+    def test_memory(self, small: Bundle) -> None:
+        largest = small.manifest.space.largest()
+        known = [
+            Check(largest, 1.0, None, 1.0, 11e6, 10e6),
+            Check(largest, 1.0, None, 1.0, 9e6, 1e7),
+        ]
+        unknown = Check(largest, 1.0, None, 1.0, None, 1e7)
+        assert [row.memory_error for row in known] == [pytest.approx(0.1), pytest.approx(-0.1)]
+        assert unknown.memory_error is None
+        assert summarise([*known, unknown]).memory_mape == pytest.approx(0.1)
+        assert "memory within 10.0%" in summarise(known).summary()
+        assert "memory" not in summarise([unknown]).summary()
+
     def test_of_nothing(self) -> None:
         found = summarise([])
         assert math.isnan(found.mape) and math.isnan(found.tau) and math.isnan(found.coverage)

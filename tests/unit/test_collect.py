@@ -157,10 +157,27 @@ class TestBrokenOff:
         assert record.warmup_runs == 22
 
     def test_finished_items_stay_finished(self) -> None:
-        events = [START, *loaded(0), *sitting(0, 0), *sitting(1, 0), ItemDone(0), START]
-        assert len(collected(events)) == 1
+        events = [START, *loaded(0), *sitting(0, 0), *sitting(1, 0), ItemDone(0)]
+        assert len(collected([*events, START])) == 1
         with pytest.raises(ProfileError, match="again after it was finished"):
             collected([*events, Probe(0)])
+
+    def test_a_journal_that_lost_lines_that_were_read_tells_them_once_more(self) -> None:
+        first = [START, *loaded(0), *loaded(1), *sitting(0, 0, 1), *sitting(1, 0, 1), ItemDone(0)]
+        again = [START, *loaded(0), *loaded(1), *sitting(0, 0, 1, ns=2000), *sitting(1, 0, 1)]
+        records = collected([*first, *again, ItemDone(0), ItemDone(1), *loaded(2)])
+        assert [one.key for one in records if isinstance(one, Record)] == ["key 0", "key 1"]
+        [kept, other] = [one for one in records if isinstance(one, Record)]
+        assert {turn.ns for turn in kept.turns} == {(1000,)}
+        assert {turn.ns for turn in other.turns} == {(1000,), (2000,)}
+        assert other.warmup_runs == 22
+
+    def test_what_is_told_once_more_is_not_counted_as_work(self) -> None:
+        collector = Collector(DOCUMENT)
+        first = [START, *loaded(0), *sitting(0, 0), *sitting(1, 0), ItemDone(0)]
+        for event in [*first, *first]:
+            list(collector.add(event))
+        assert collector.fraction == pytest.approx(1 / 3)
 
     def test_an_agent_that_gave_up_and_went_on(self) -> None:
         assert len(collected([START, AgentError("disk full"), *WHOLE])) == 3
@@ -175,7 +192,7 @@ class TestNonsense:
             ([Sat(0)], "has not begun"),
             ([Sit(0, (0,)), Sat(1)], "has not begun"),
             ([Sit(1, (0,)), Sit(1, (0,))], "sitting 1 after sitting 1"),
-            ([Sit(1, (0,)), START, Sit(0, (0,))], "sitting 0 after sitting 1"),
+            ([START, Sit(1, (0,)), Sit(0, (0,))], "sitting 0 after sitting 1"),
             ([Sit(0, (0,)), START, Sat(0)], "has not begun"),
             ([Warm(0, 0, 10, "steady")], "has not begun"),
             ([Sit(0, (0,)), Warm(0, 1, 10, "steady")], "not in sitting 0"),

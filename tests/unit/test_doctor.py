@@ -51,6 +51,8 @@ def board(root: Path) -> Path:
         "sys/fs/cgroup/cpu.max": "max 100000",
         "sys/class/powercap/intel-rapl:0/energy_uj": 5,
         "sys/class/hwmon/hwmon1/name": "ina3221",
+        "sys/class/hwmon/hwmon1/in1_label": "VDD_IN",
+        "sys/class/hwmon/hwmon1/in2_label": "VDD_CPU_GPU_CV",
         "sys/class/hwmon/hwmon2/name": "nvme",
     }
     for core in range(4):
@@ -93,6 +95,22 @@ def test_each_shell_tells_the_same_of_a_copied_board(shell: list[str], tmp_path:
     assert (facts.work, facts.work_writable) == (str(tmp_path), True)
     assert facts.work_free
     assert facts.busy_cores is None
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_rails_without_that_of_the_whole_module_are_no_energy(
+    shell: list[str], tmp_path: Path
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"this machine has no {shell[0]}")
+    root = board(tmp_path)
+    shutil.rmtree(root / "sys/class/powercap")
+    for number, rail in ((1, "VDD_GPU_SOC"), (2, "VDD_CPU_CV"), (3, "NOT_VDD_IN")):
+        (root / f"sys/class/hwmon/hwmon1/in{number}_label").write_text(f"{rail}\n")
+    wanted = descriptor("[measure]\nenergy = true\n")
+    facts = probe(Here(*shell), wanted, str(root))
+    assert facts.energy == {"ina3221": False}
+    assert of(list(judge(facts, wanted)), "no rail of the whole module").level == "warn"
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
@@ -274,9 +292,14 @@ class TestCommands:
         assert found["cpu"]["instead_of"] == ["built-in (hwnas)"]
         assert found["raspberry-pi-4"]["descriptor"]["transport"]["user"] == "pi"
         assert "unknown key" in found["broken"]["error"]
-        table = CliRunner().invoke(devices.command, []).output
-        assert "emulated, instead of the built-in (hwnas)" in table
-        assert str(tmp_path) in table.splitlines()[-1]
+        lines = CliRunner().invoke(devices.command, []).output.splitlines()
+        assert "cpu: instead of the built-in (hwnas)" in lines
+        assert any(line.startswith("cpu: emulated") for line in lines)
+        assert any(line.startswith("broken: not usable: ") for line in lines)
+        rows = lines[: next(i for i, line in enumerate(lines) if ": " in line)]
+        assert len(rows) == 1 + len(found)
+        assert max(map(len, rows)) <= 80, "paths and errors are on lines of their own"
+        assert str(tmp_path) in lines[-1]
 
     def test_devices_asks_each_whether_it_answers(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

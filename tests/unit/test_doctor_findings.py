@@ -105,6 +105,11 @@ def test_what_is_not_ok_says_what_it_does_and_what_to_do() -> None:
         (GOOD, '[runtime]\nagent = "native"', "names no library", "bad"),
         (GOOD, '[runtime]\nlibrary = "/not/there.so"', "/not/there.so cannot be read", "bad"),
         (GOOD, '[measure]\nenergy = true', "there is no counter", "warn"),
+        (GOOD, '[device]\nlibc = "glibc 2.31"', "the descriptor says glibc 2.31", "warn"),
+        (GOOD, '[sensors]\nnames = ["rapl"]', "sensor rapl: not available here", "unknown"),
+        (GOOD, "", "not available here: rapl (", "ok"),
+        (replace(GOOD, clocks=()), '[policy]\ngovernor = "set"', "no frequency governors", "bad"),
+        (replace(GOOD, clocks=()), "", "no frequency governors", "unknown"),
         (
             replace(GOOD, energy={"rapl": False}),
             "[measure]\nenergy = true", "RAPL may not be read", "warn",
@@ -148,3 +153,28 @@ def test_a_work_folder_where_nothing_may_be_run_stops_the_native_agent_only() ->
     facts = replace(GOOD, work_noexec=True)
     assert of(judged(facts, '[runtime]\nagent = "native"'), "noexec").level == "bad"
     assert not any("noexec" in finding.what for finding in judged(facts))
+
+
+def test_the_firmware_that_does_not_answer_is_said_once() -> None:
+    found = judged(replace(GOOD, throttled=None), '[sensors]\nnames = ["rpi", "thermal"]')
+    assert of(found, "sensor rpi: not available here").fix
+
+
+def test_telemetry_is_not_told_of_this_machine_where_this_program_has_switched_it_off() -> None:
+    here = parse_descriptor('schema_version = 1\nname = "cpu"\nkind = "local"\n', "cpu.toml")
+    for off in (True, False):
+        findings = judge(replace(GOOD, telemetry_off=off), here)
+        assert not any("telemetry" in finding.what for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("python", "fix"),
+    [
+        ("python3", "python3 -m venv ~/hwnas-venv"),
+        ("~/mine/bin/python", "~/mine/bin/python -m pip install numpy"),
+    ],
+)
+def test_a_missing_package_goes_into_a_venv(python: str, fix: str) -> None:
+    facts = replace(GOOD, python={"sys": "3.11.2", "onnxruntime": "1.32.0"})
+    found = of(judged(facts, f'[runtime]\npython = "{python}"'), "numpy: no answer")
+    assert fix in found.fix

@@ -214,3 +214,25 @@ class TestThrottled:
         assert throttled(tmp_path / "absent", tmp_path) is None
         (tmp_path / "cgroup").write_text("0::/a\n2:cpu:/a\nnonsense\n")
         assert throttled(tmp_path / "cgroup", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cpu": "A\x1b]0;owned\x07\x1b[2J"},
+        {"kernel": "6.1\nerror: none"},
+        {"cpu": "x" * 257},
+        {"flags": ["fine", "\x1b[2J"]},
+        {"flags": ["f"] * 4097},
+        {"cores": 10**30},
+        {"affinity": [10**40]},
+        {"affinity": [-1]},
+    ],
+)
+def test_what_cannot_be_shown_or_kept_is_refused(
+    device: Fingerprint, given: dict[str, object]
+) -> None:
+    with pytest.raises(ProfileError, match="fingerprint that is none") as caught:
+        read_fingerprint(device.model_dump() | given)
+    assert caught.value.cause.isprintable()
+    assert len(caught.value.cause) < 500

@@ -67,6 +67,11 @@ def test_what_is_packed_is_read_again_to_the_byte() -> None:
     assert Document.decode(encoded).encode() == encoded
 
 
+def test_a_label_may_be_all_choices_of_a_large_subnet() -> None:
+    label = "é" * 32_768
+    assert Document.decode(altered("items", 0, "label", to=label)).items[0].label == label
+
+
 def test_an_item_becomes_what_a_profiler_takes(tmp_path: Path) -> None:
     (tmp_path / stored(MODEL).sha256).write_bytes(MODEL)
     job = DOCUMENT.items[0].job(tmp_path, tmp_path / "data")
@@ -96,6 +101,8 @@ EXPECTED = ("items", 0, "expected", 0)
         altered("settings", "threads", to=0),
         altered("settings", "speed", to=1),
         altered("settings", "time_limit_s", to=10**400),
+        altered("settings", "time_limit_s", to=86_401),
+        altered("items", 0, "label", to="é" * 32_769),
         altered("data", to=[]),
         altered("data", "../weights.bin", to={"sha256": "0" * 64, "bytes": 1}),
         altered("data", ".hidden", to={"sha256": "0" * 64, "bytes": 1}),

@@ -158,3 +158,33 @@ class TestLock:
     def test_no_process_has_no_start(self) -> None:
         assert process_start(1 << 30) == ""
         assert int(process_start(1)) >= 0
+
+
+def held_by(path: Path, owner: str, seconds: float) -> subprocess.Popen[bytes]:
+    """Another process that holds the lock of ``path`` for a while, in which ``owner`` stands."""
+    path.write_text(owner)
+    code = (
+        "import fcntl, sys, time\n"
+        "held = open(sys.argv[1])\n"
+        "fcntl.flock(held, fcntl.LOCK_EX)\n"
+        "print(flush=True)\n"
+        "time.sleep(float(sys.argv[2]))\n"
+    )
+    words = [sys.executable, "-c", code, str(path), str(seconds)]
+    holder = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline()
+    return holder
+
+
+def test_the_child_of_an_agent_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+    with held_by(tmp_path / "lock", "999999999 1\n", 0.3):
+        lock(tmp_path / "lock").close()
+    assert (tmp_path / "lock").read_text().split()[0] == str(os.getpid())
+
+
+def test_one_that_stays_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.agent.journal._LOCK_WAIT_S", 0.1)
+    with held_by(tmp_path / "lock", "", 60) as holder:
+        with pytest.raises(ProfileError, match="process unknown"):
+            lock(tmp_path / "lock")
+        holder.kill()

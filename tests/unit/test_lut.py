@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +162,52 @@ def test_rounds_in_which_all_were_slow_do_not_count_against_an_item(lut: Lut) ->
     assert ratios == pytest.approx([1.2] * 6), "whatever rounds they had, they compare"
     colds = [(m.cold_p50_ms or 0) / m.p50_ms for m in found if m]
     assert colds == pytest.approx([2.0] * 6)
+
+
+def in_common_rounds(lut: Lut, speed: list[float], **changes: Any) -> None:
+    """Six items of 1 to 6 ms, in rounds of which each was as much slower as ``speed`` says."""
+    rounds = tuple(Round(1, i, (1.0, 1.0), 0, {}) for i in range(len(speed)))
+    for k in range(6):
+        ns = [round((k + 1) * 1e6 * factor) for factor in speed]
+        turns = tuple(replace(Turn(1, i, None, (t,), t, t, 0), **changes) for i, t in enumerate(ns))
+        lut.record(record(f"k{k}", turns=turns, rounds=rounds))
+
+
+def test_rounds_are_not_shared_between_runs(path: Path) -> None:
+    # Without a CPU counter's digits, canaries of two runs may well be the same.
+    steady, slow = [1.0] * 7, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    with Lut.create(path, fingerprint(), Settings()) as lut:
+        in_common_rounds(lut, slow)
+        before = lut.measurement("k1", "block")
+    with Lut.resume(path, fingerprint(), Settings()) as lut:
+        in_common_rounds(lut, steady)
+        after = lut._read("key = ?", ("k1",))
+    assert before is not None
+    assert after[0].factors == before.factors and set(after[1].factors) == {1.0}
+
+
+def test_factors_are_those_of_what_the_table_holds_now(lut: Lut) -> None:
+    in_common_rounds(lut, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    first = lut.measurement("k0", "block")
+    lut._db.execute("DELETE FROM turn WHERE measurement IN (2, 3, 4, 5)")
+    second = lut.measurement("k0", "block")
+    assert first is not None and second is not None
+    assert len(set(first.factors)) == 2 and set(second.factors) == {1.0}
+
+
+@pytest.mark.parametrize(("threads", "known"), [(1, False), (2, True)])
+def test_several_threads_are_not_said_to_have_waited(path: Path, threads: int, known: bool) -> None:
+    with Lut.create(path, fingerprint(threads=threads), Settings(threads=threads)) as lut:
+        in_common_rounds(lut, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0], cpu=1)
+        found = lut.measurement("k0", "block")
+    assert found is not None and (len(set(found.factors)) == 2) is known
+
+
+def test_what_is_listed_drives_no_terminal(lut: Lut) -> None:
+    lut.fail("bad", "block", "head/\x1b[2Jbase", "first\n\x1b]0;title\x07")
+    [failure], [row] = lut.failures(), lut.rows()
+    for text in (failure.label, failure.error, row.label, row.error or ""):
+        assert text.isprintable() and text
 
 
 def test_create_refuses_an_existing_file(lut: Lut, path: Path) -> None:

@@ -130,14 +130,15 @@ def test_an_old_table_is_merged_as_it_is_read(tmp_path: Path) -> None:
 class TestCompare:
     def test_ratios_with_their_intervals(self, tmp_path: Path) -> None:
         a = table(tmp_path / "a.db", {"same": 1.0, "slower": 1.0, "gone": 1.0})
-        b = table(tmp_path / "b.db", {"same": 1.001, "slower": 1.2, "new": 1.0}, governor="x")
+        b = table(tmp_path / "b.db", {"same": 1.015, "slower": 1.2, "new": 1.0}, governor="x")
         with Lut.open(a) as first, Lut.open(b) as second:
             found = compare(first, second)
         same, slower = found.ratios
         assert (same.label, same.significant) == ("same/base", False)
         assert (slower.ratio, slower.significant) == (pytest.approx(1.2), True)
         low, high = slower.interval or (0, 0)
-        assert 1.19 < low < 1.2 < high < 1.21
+        # 2% are added for where weights come to lie, which no interval of one process holds.
+        assert 1.17 < low < 1.19 and 1.21 < high < 1.23
         assert (found.only_first, found.only_second) == (("gone/base",), ("new/base",))
         assert found.differences == ()
         assert found.changes == ("governor: unknown here, x there",)

@@ -18,6 +18,7 @@ from hwnas.agent.sensors.ina3221 import Ina3221
 from hwnas.agent.sensors.rapl import Rapl
 from hwnas.agent.sensors.rpi import RaspberryPi, parse_throttled, reasons
 from hwnas.agent.sensors.thermal import Thermal
+from hwnas.agent.wire import is_reading
 
 THERMAL = "sys/class/thermal"
 POWERCAP = "sys/class/powercap"
@@ -203,6 +204,11 @@ class TestIna3221:
         put(tmp_path, {"sys/class/hwmon/hwmon4/name": "nvme"})
         put(tmp_path, {"sys/class/hwmon/hwmon4/in1_input": 1})
         assert set(Ina3221(tmp_path).rails()) == {"VDD_IN"}
+
+    def test_a_label_of_several_words_makes_a_name_that_can_be_told(self, tmp_path: Path) -> None:
+        put(tmp_path, ina_channel(1, "CPU GPU/CV\u00e9", 5000, 1200))
+        [name] = Ina3221(tmp_path).read()
+        assert name.startswith("power_w.CPU_GPU_CV") and is_reading(name, 6.0)
 
     def test_without_a_rail_of_the_module_its_power_is_unknown(self, tmp_path: Path) -> None:
         put(tmp_path, ina_channel(1, "VDD_GPU_SOC", 5000, 1200))

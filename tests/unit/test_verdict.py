@@ -122,6 +122,12 @@ class TestWaiting:
         assert verdict == "invalid"
         assert reasons[0] == "the system let it wait for 50% of the time, in every turn"
 
+    def test_with_a_single_turn_that_did_not_is_no_better(self) -> None:
+        waited = turns(lambda i: {} if i == 7 else {"cpu": MS})
+        verdict, reasons = judged(turns=waited)
+        assert verdict == "invalid"
+        assert reasons[0] == "the system let it wait for 49% of the time, in 39 of 40 turns"
+
     def test_in_a_quarter_of_the_turns_is_a_flag_and_left_out(self) -> None:
         waited = turns(
             lambda i: {"cpu": MS, "wall": 9 * MS, "ns": (5 * MS, 5 * MS)} if i % 4 == 0 else {}
@@ -170,9 +176,16 @@ class TestReadings:
         assert judge(warm, SETTINGS, 90.0).verdict == judge(warm, SETTINGS).verdict == "ok"
 
     def test_throttled_by_the_firmware(self) -> None:
-        hot = rounds(lambda i: {"readings": {"throttled_now": float(i == 5)}})
+        # What the reader of a Raspberry Pi's firmware says: its word as a number.
+        words = {5: 0x50005, 6: 0x50000}
+        hot = rounds(lambda i: {"readings": {"rpi_throttled": float(words.get(i, 0))}})
         verdict, [reason] = judged(rounds=hot)
         assert verdict == "flag" and "firmware" in reason
+        assert reason.endswith(": under-voltage, throttled")
+
+    def test_what_the_firmware_did_before_is_no_reason(self) -> None:
+        before = rounds(lambda i: {"readings": {"rpi_throttled": float(0xF0000)}})
+        assert judged(rounds=before) == ("ok", ())
 
 
 def test_all_reasons_are_told_the_worst_first() -> None:

@@ -8,6 +8,8 @@
 enum { MOST_TEXT = 512, MOST_TENSORS = 4096, MOST_RANK = 32, MOST_CORES = 4096 };
 static const size_t kMostJob = (size_t)512 << 20;
 static const int64_t kMostElements = (int64_t)1 << 36;
+static const int kMostLabel = 65536;  // all choices of a subnet
+static const double kLongestS = 86400;
 static const char kFix[] = "make the job with the hwnas that this agent came with";
 
 static bool is(const struct json* found, enum json_type type) {
@@ -28,14 +30,18 @@ static bool only(const struct json* object, const char* what, const char* names)
   return true;
 }
 
-static bool text_of(const struct json* object, const char* key, const char** text) {
+static bool long_text_of(const struct json* object, const char* key, int most, const char** text) {
   const struct json* found = json_get(object, key);
-  if (!is(found, JSON_STRING) || found->length > MOST_TEXT)
-    return fail(kFix, "%s is not a text of at most %d bytes", key, MOST_TEXT);
+  if (!is(found, JSON_STRING) || found->length > (size_t)most)
+    return fail(kFix, "%s is not a text of at most %d bytes", key, most);
   for (const char* at = found->text; *at != 0; ++at)
     if ((unsigned char)*at < 0x20 || *at == 0x7f) return fail(kFix, "%s cannot be printed", key);
   *text = found->text;
   return true;
+}
+
+static bool text_of(const struct json* object, const char* key, const char** text) {
+  return long_text_of(object, key, MOST_TEXT, text);
 }
 
 static bool flag_of(const struct json* object, const char* key) {
@@ -117,11 +123,16 @@ static bool read_settings(const struct json* object, struct settings* settings) 
         (whole && !found->whole) || (positive && found->number == 0))
       return fail(kFix, "settings: %s is not a number that is %s", kSettings[i].name,
                   positive ? "positive" : "0 or more");
+    size_t length = strlen(kSettings[i].name);
+    if (strcmp(kSettings[i].name + length - 2, "_s") == 0 && found->number > kLongestS)
+      return fail(kFix, "settings: %s is more than a day", kSettings[i].name);
     if (whole) *(int64_t*)place = found->integer;
     else *(double*)place = fmin(found->number, 1e9);
   }
   const struct json* cores = json_get(object, "affinity");
   if (!flag_of(object, "energy")) return false;
+  if (is(json_get(object, "energy"), JSON_TRUE))
+    return fail("use the agent in Python", "the native agent does not measure energy");
   if (!text_of(object, "provider", &settings->provider) || !read_cores(cores, settings))
     return false;
   if (object->length != NUMBERS + OTHERS)
@@ -214,7 +225,7 @@ static bool read_expected(const struct json* object, struct expected* expected) 
 static bool read_item(const struct json* object, struct item* item) {
   const char* text = NULL;
   if (!only(object, "item", "key scope label model inputs expected ") ||
-      !text_of(object, "key", &text) || !text_of(object, "label", &item->label) ||
+      !text_of(object, "key", &text) || !long_text_of(object, "label", kMostLabel, &item->label) ||
       !text_of(object, "scope", &text))
     return false;
   if (strcmp(text, "block") != 0 && strcmp(text, "subnet") != 0)

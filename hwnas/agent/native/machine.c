@@ -88,6 +88,22 @@ bool throttled(int64_t* count) {
   return found;
 }
 
+// The word in which a Raspberry Pi's firmware says that it holds the clock down: hexadecimal.
+static bool firmware_word(int64_t* word) {
+  glob_t found;
+  bool told = false;
+  if (glob("/sys/devices/platform/soc*/soc*firmware/get_throttled", 0, NULL, &found) != 0)
+    return false;
+  char *text = system_file(found.gl_pathv[0]), *end = text;
+  if (text != NULL) {
+    *word = (int64_t)strtoull(text, &end, 16);
+    told = end != text && *word >= 0 && *word <= UINT32_MAX;
+  }
+  free(text);
+  globfree(&found);
+  return told;
+}
+
 void add_readings(struct text* text) {
   static int64_t next;
   if (now_ns() < next) return;
@@ -96,19 +112,26 @@ void add_readings(struct text* text) {
   if (glob("/sys/class/thermal/thermal_zone*/temp", 0, NULL, &zones) == 0) {
     for (size_t i = 0; i < zones.gl_pathc; ++i) {
       int64_t millis;
-      if (number_in(zones.gl_pathv[i], "", &millis) && millis > -60000 && millis < 250000 &&
-          (double)millis / 1000 > hottest)
+      if (number_in(zones.gl_pathv[i], "", &millis) && millis > -40000 && millis < 150000 &&
+          millis != 0 && (double)millis / 1000 > hottest)
         hottest = (double)millis / 1000;
     }
     globfree(&zones);
   }
-  if (hottest > -100) add(text, "\"temperature_c\":%.3f", hottest);
+  const char* comma = "";
+  if (hottest > -100) {
+    add(text, "\"temperature_c\":%.3f", hottest);
+    comma = ",";
+  }
   char path[80];
-  int64_t khz;
+  int64_t khz, word;
   snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq",
            sched_getcpu());
-  if (number_in(path, "", &khz) && khz > 0)
-    add(text, "%s\"frequency_khz\":%lld", hottest > -100 ? "," : "", (long long)khz);
+  if (number_in(path, "", &khz) && khz > 0) {
+    add(text, "%s\"frequency_khz\":%lld", comma, (long long)khz);
+    comma = ",";
+  }
+  if (firmware_word(&word)) add(text, "%s\"rpi_throttled\":%lld", comma, (long long)word);
   next = now_ns() + kReadingsEvery;
 }
 

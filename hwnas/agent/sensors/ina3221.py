@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hwnas.agent.sensors.files import read_number, read_word
@@ -11,6 +12,8 @@ __all__ = ["Ina3221"]
 
 _TOTALS = ("VDD_IN", "POM_5V_IN")
 """Rails that feed the whole module, by what boards call them."""
+
+_LONGEST_LABEL = 64
 
 
 class Ina3221:
@@ -32,6 +35,8 @@ class Ina3221:
                 if read_number(chip / f"in{number}_enable") == 0:
                     continue
                 label = read_word(chip / f"in{number}_label") or f"{chip.name}.{number}"
+                # Some boards' labels are words, as in "CPU GPU CV": a reading's name is one.
+                label = re.sub(r"[^A-Za-z0-9_.+-]", "_", label)[:_LONGEST_LABEL]
                 if _watts(chip, number) is not None:
                     self._channels[label] = (chip, number)
 
