@@ -16,6 +16,7 @@ from hwnas.agent.samples import interval_ranks, quantile_interval
 from hwnas.profile.record import Round, Turn
 
 __all__ = [
+    "BUSY",
     "OUTLIER",
     "SLOW_CLOCK",
     "THROTTLED",
@@ -41,7 +42,9 @@ OUTLIER = 8
 """The median is more than 5 MADs from that of the sitting's turns, as in few other turns."""
 
 _NS_PER_MS = 1e6
-_BUSY = 0.98
+BUSY = 0.98
+"""Share of a calm turn in which the thread ran."""
+
 _SLOWER = 1.05
 """A neighbour on the same core slows even a dependent chain by 3 to 4%: that is no lower clock."""
 
@@ -76,7 +79,7 @@ def flags(
         for sitting in {r.sitting for r in rounds}
     }
     for i, turn in enumerate(turns):
-        if threads == 1 and turn.cpu < _BUSY * turn.wall:
+        if threads == 1 and turn.cpu < BUSY * turn.wall:
             found[i] |= WAITED
         around = by_place.get((turn.sitting, turn.round))
         if around is not None and sum(around.canary) / 2 > _SLOWER * fast[turn.sitting]:

@@ -5,6 +5,7 @@ One judge for all agents and targets: an agent only says what it has seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -43,17 +44,28 @@ _SITTINGS_APART: Final = 0.05
 """Two processes differ by 1 to 3% by where weights happen to lie; more is something else."""
 
 
-def judge(record: Record, settings: Settings, max_temperature_c: float | None = None) -> Record:
+def judge(
+    record: Record,
+    settings: Settings,
+    max_temperature_c: float | None = None,
+    factors: Sequence[float] | None = None,
+) -> Record:
     """``record`` with its verdict and the reasons for it.
 
     ``invalid`` if outputs are wrong, the CPU quota stopped the process in most rounds, the clock
     was lowered in most rounds, or it waited so much that too few turns went by undisturbed;
     ``unknown`` if nothing says that outputs are right; ``flag`` with whatever else to keep in mind;
     else ``ok``.
+
+    Args:
+        record: not judged yet.
+        settings: how it was measured.
+        max_temperature_c: above it, it is flagged.
+        factors: by what each turn's round was slower than the typical one; by default 1.
     """
-    marks = flags(record.turns, record.rounds, settings.threads)
+    marks = flags(record.turns, record.rounds, settings.threads, factors)
     invalid = [*_outputs(record), *_stolen(record, marks)]
-    notes = [*_certainty(record, settings), *_disturbed(marks)]
+    notes = [*_certainty(record, settings, factors), *_disturbed(marks)]
     notes += _readings(record, max_temperature_c)
     verdict: Verdict = "ok"
     if invalid:
@@ -101,7 +113,7 @@ def _stolen(record: Record, marks: Marks) -> list[str]:
     return found
 
 
-def _certainty(record: Record, settings: Settings) -> list[str]:
+def _certainty(record: Record, settings: Settings, factors: Sequence[float] | None) -> list[str]:
     found = []
     if record.stopped_by != "converged":
         found.append(
@@ -109,7 +121,7 @@ def _certainty(record: Record, settings: Settings) -> list[str]:
         )
     if record.warmup_stopped_by not in ("steady", ""):
         found.append(f"still getting faster when warm-up ended by {record.warmup_stopped_by}")
-    spread = statistics(record.turns, record.rounds, settings.threads).spread
+    spread = statistics(record.turns, record.rounds, settings.threads, factors).spread
     if spread is not None and spread > _SITTINGS_APART:
         found.append(f"its sittings differ by {spread:.1%}")
     return found

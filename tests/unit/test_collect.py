@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,21 @@ class TestRecords:
         ]
         found = [record.stopped_by for record in collected(events) if isinstance(record, Record)]
         assert found == ["converged", "time", "converged"]
+
+    @pytest.mark.parametrize(("items", "verdict"), [(6, "ok"), (3, "flag")])
+    def test_a_sitting_in_which_all_was_slower_is_no_scatter_of_one_item(
+        self, items: int, verdict: str
+    ) -> None:
+        """Told apart from what an item does by the others in its rounds, if they are enough."""
+        document = replace(DOCUMENT, items=(DOCUMENT.items * 2)[:items])
+        collector = Collector(document)
+        all_of = range(items)
+        events = [START, *(event for item in all_of for event in loaded(item))]
+        events += [*sitting(0, *all_of), *sitting(1, *all_of, ns=1300), ItemDone(0)]
+        [record] = [found for event in events for found in collector.add(event)]
+        assert isinstance(record, Record)
+        assert record.verdict == verdict
+        assert ("its sittings differ by 26.1%" in record.reasons) == (verdict == "flag")
 
     def test_failures_come_through(self) -> None:
         failed = ItemFailed(1, "no")
