@@ -19,6 +19,7 @@ import numpy as np
 
 from hwnas.agent.inputs import make_inputs
 from hwnas.agent.readings import pss_bytes, trim
+from hwnas.processes import die_with_parent
 from hwnas.profile import Job, Runner, Settings, load_profiler
 from hwnas.profile.interleave import interleave, pinned
 from hwnas.space import EqualChoice, Space, Subnet
@@ -124,7 +125,7 @@ def fixed_protocol(jobs: Sequence[Job]) -> Fixed:
 
 
 def _apart(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), die_with_parent) as pool:
         return pool.submit(work, *args, **kwargs).result()
 
 
