@@ -21,16 +21,14 @@ from hwnas.agent.expected import Expected, compare
 from hwnas.agent.inputs import make_inputs
 from hwnas.agent.protocol import Job, Profiler, Runner
 from hwnas.agent.readings import involuntary_switches, pss_bytes, throttled, trim
-from hwnas.agent.rounds import round_factors
+from hwnas.agent.rounds import Pace
+from hwnas.agent.samples import waited
 from hwnas.agent.settings import Settings
 from hwnas.agent.stopping import MedianConverged, WarmUp
 from hwnas.agent.wire import MOST_READINGS, as_word, is_reading
 from hwnas.errors import HwnasError, ProfileError
 
 __all__ = ["Sensors", "Work", "failure", "probe", "sit"]
-
-CALM = 0.02
-"""A turn is calm if the thread waited for at most this share of it."""
 
 _NS_PER_S = 1e9
 _LONGEST_ERROR = 1000
@@ -103,7 +101,7 @@ class _Seat:
         seconds = warmup.median_ns / _NS_PER_S
         self.cold = seconds < settings.cold_limit_s
         self.runs = settings.turn_runs(seconds)
-        self.one_thread = settings.threads == 1
+        self.threads = settings.threads
 
     def turn(self) -> Turn:
         """Run, and tell the rule."""
@@ -117,29 +115,9 @@ class _Seat:
         after = involuntary_switches()
         if min(ns) <= 0:
             raise ProfileError(f"the profiler says that a run took {min(ns)} ns")
-        calm = not self.one_thread or 1 - cpu / wall <= CALM
-        self.rule.tell(ns, calm)
+        self.rule.tell(ns, not waited(wall, cpu, self.threads))
         taken = None if switches is None or after is None else after - switches
         return Turn(self.item, cold, tuple(ns), wall, cpu, taken)
-
-
-class _Pace:
-    """How fast the machine was in each round of a sitting."""
-
-    def __init__(self) -> None:
-        self.rounds = 0
-        self._items: list[int] = []
-        self._rounds: list[int] = []
-        self._medians: list[float] = []
-
-    def add(self, turns: Sequence[Turn]) -> NDArray[np.float64]:
-        """The factors of all rounds, this one included."""
-        self._items += [turn.item for turn in turns]
-        self._rounds += [self.rounds] * len(turns)
-        self._medians += [float(np.median(turn.ns)) for turn in turns]
-        self.rounds += 1
-        _, items = np.unique(self._items, return_inverse=True)
-        return round_factors(items, np.array(self._rounds), np.array(self._medians))
 
 
 def sit(
@@ -167,7 +145,7 @@ def sit(
     gc.collect()
     gc.disable()
     order = random.Random(f"{settings.seed} {number}")
-    left, pace = list(seats), _Pace()
+    left, pace, rounds = list(seats), Pace(), 0
     while left:
         order.shuffle(left)
         # Whoever stores the round before has the caches; the first canary is not its business.
@@ -183,8 +161,11 @@ def sit(
         voice.at(None)
         canary, after = (before, canary_ns()), throttled()
         stopped = None if stops is None or after is None else after - stops
-        voice.say(Round(number, pace.rounds, canary, stopped, _told(sensors()), tuple(turns)))
-        factors = pace.add(turns)
+        voice.say(Round(number, rounds, canary, stopped, _told(sensors()), tuple(turns)))
+        for turn in turns:
+            pace.tell(turn.item, rounds, turn.ns)
+        rounds += 1
+        factors = np.array(list(pace.factors().values()))
         for seat in left:
             if (why := seat.rule.judge(factors)) is not None:
                 voice.say(Stopped(number, seat.item, why))

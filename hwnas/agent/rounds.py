@@ -11,15 +11,57 @@ fitted by medians in turn (Tukey's median polish), so that single disturbed turn
 
 from __future__ import annotations
 
+from collections.abc import Container, Hashable, Mapping, Sequence
+from statistics import median
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_ITEMS", "group_medians", "round_factors"]
+__all__ = ["FEWEST_ITEMS", "Pace", "group_medians", "round_factors"]
 
 FEWEST_ITEMS = 5
 """With fewer items in a round, one that was disturbed would pass for the round."""
 
 _SWEEPS = 10
+
+
+class Pace:
+    """How fast the machine was in each round, from the turns told so far.
+
+    Items and rounds may be known by anything that can be a key. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[Hashable, int] = {}
+        self._rounds: dict[Hashable, int] = {}
+        # Numbers of item and round, median in ns.
+        self._turns: list[tuple[int, int, float]] = []
+        self._factors: dict[Hashable, float] | None = None
+
+    def tell(self, item: Hashable, place: Hashable, ns: Sequence[int]) -> None:
+        """Tell the run times of a turn of ``item`` in ns, one at least; ``place`` is its round."""
+        number = self._items.setdefault(item, len(self._items))
+        place_number = self._rounds.setdefault(place, len(self._rounds))
+        self._turns.append((number, place_number, float(median(ns))))
+        self._factors = None
+
+    def keep(self, items: Container[Hashable]) -> None:
+        """Forget the turns of all other items."""
+        kept = {number for item, number in self._items.items() if item in items}
+        self._turns = [turn for turn in self._turns if turn[0] in kept]
+        self._factors = None
+
+    def factors(self) -> Mapping[Hashable, float]:
+        """:func:`round_factors` by round, in the order in which rounds were first told of.
+
+        What is missing is as one of which too little is known: 1.
+        """
+        if self._factors is None:
+            turns = np.array(self._turns, dtype=float).reshape(-1, 3)
+            items, rounds = turns[:, :2].astype(np.intp).T
+            found = round_factors(items, rounds, turns[:, 2])
+            self._factors = dict(zip(self._rounds, found.tolist(), strict=False))
+        return self._factors
 
 
 def round_factors(

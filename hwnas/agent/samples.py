@@ -1,4 +1,4 @@
-"""Order statistics of run times: confidence intervals of quantiles, whatever the distribution.
+"""Which turns count, and order statistics of run times: intervals of quantiles.
 
 Run times have long tails and several modes, so intervals come from ranks: the q-quantile lies
 between the samples of rank l and u with the probability P(l <= B < u), B binomial with n draws of
@@ -13,7 +13,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["interval_ranks", "quantile_interval"]
+__all__ = ["interval_ranks", "quantile_interval", "waited"]
+
+_BUSY = 0.98
+"""Share of a calm turn in which its thread ran, at least."""
+
+
+def waited(wall: int, cpu: int, threads: int) -> bool:
+    """Whether the system let a turn's thread wait: such turns are not calm.
+
+    Args:
+        wall: ns that the turn took; 0 where CPU time was not taken.
+        cpu: ns of these in which its thread ran.
+        threads: of one inference. Several wait for each other, so nothing can be told then.
+    """
+    return threads == 1 and cpu < _BUSY * wall
 
 
 @lru_cache(maxsize=4096)

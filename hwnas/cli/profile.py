@@ -152,6 +152,7 @@ def command(
             load_descriptor(target).limits.max_temperature_c,
         )
         return
+    jobs = _jobs(source, wanted)
     with open_device(target, profiler) as device:
         given["relative_ci"] = given.pop("ci") / 100
         given["time_limit_s"] = given.pop("time_limit")
@@ -166,13 +167,15 @@ def command(
                 )
             chosen = given_words(context, *_NOT_COLLECTED)
             then = quote("hwnas", "profile", bundle, "--collect", pack, "-o", path, *chosen)
-            profile_offline.pack(wanted.jobs, device, settings, pack, then, output)
+            profile_offline.pack(jobs, device, settings, pack, then, output)
             return
         settings = pinned(settings, device.target, affinity)
         words = given_words(context, "resume", "retry_failed", "path", "output")
         again = quote("hwnas", "profile", bundle, "-o", path, *words, "--resume")
         following = given_words(context, *_NOT_SELECTED)
-        run = _Run(source, wanted, device, settings, path, resume, retry_failed, again, following)
+        run = _Run(
+            source, wanted, jobs, device, settings, path, resume, retry_failed, again, following
+        )
         failed = _measure(run, output)
     if failed:
         raise click.exceptions.Exit(1)
@@ -188,9 +191,9 @@ _NOT_SELECTED = (*_NOT_COLLECTED[1:], "calibrate", "check", "names")
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is measured: all jobs, and the subnets among them that predictions are checked on."""
+    """Subnets that are measured whole: those that are fitted on, those that are checked on."""
 
-    jobs: list[Job]
+    fitted: list[Subnet]
     checks: list[Subnet]
 
 
@@ -198,10 +201,15 @@ def _wanted(source: Bundle, calibrate: int, check: int, names: tuple[str, ...]) 
     space = source.manifest.space
     named = [space.find(name) for name in names]
     fitted = {subnet.spec: subnet for subnet in [*choose(source, calibrate), *named]}
-    checks = holdout(source, check, list(fitted.values()))
-    whole = whole_jobs(source, [*fitted.values(), *checks])
+    chosen = list(fitted.values())
+    return _Wanted(chosen, holdout(source, check, chosen))
+
+
+def _jobs(source: Bundle, wanted: _Wanted) -> list[Job]:
+    """All that is measured: every kind of block, and the subnets that are measured whole."""
+    whole = whole_jobs(source, [*wanted.fitted, *wanted.checks])
     once = {job.key: job for job in whole}
-    return _Wanted([*block_jobs(source), *once.values()], checks)
+    return [*block_jobs(source), *once.values()]
 
 
 @dataclass(frozen=True)
@@ -210,6 +218,7 @@ class _Run:
 
     source: Bundle
     wanted: _Wanted
+    jobs: list[Job]
     device: Device
     settings: Settings
     path: Path
@@ -220,7 +229,7 @@ class _Run:
 
 
 def _measure(run: _Run, output: str) -> int:
-    device, jobs = run.device, run.wanted.jobs
+    device, jobs = run.device, run.jobs
     descriptor = device.target.descriptor
     with ExitStack() as table:
         with measuring_bar() as progress, sending(device.target, progress), device.held():

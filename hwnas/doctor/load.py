@@ -177,27 +177,16 @@ def energy_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:
     if any(facts.energy.values()):
         readable = [name for name, can in facts.energy.items() if can]
         yield Finding("ok", f"energy can be read: {', '.join(readable)}")
-    elif "rapl" in facts.energy:
-        yield Finding(
-            "warn",
-            "RAPL may not be read by this user",
-            "energy stays unknown",
-            "there, until the next boot: sudo chmod a+r /sys/class/powercap/*/energy_uj",
-        )
+        return
+    what, why = "energy is to be measured, and there is no counter of it", "energy stays unknown"
+    fix = "write energy = false under [measure], or measure at the plug"
+    if "rapl" in facts.energy:
+        what = "RAPL may not be read by this user"
+        fix = "there, until the next boot: sudo chmod a+r /sys/class/powercap/*/energy_uj"
     elif facts.energy:
-        yield Finding(
-            "warn",
-            "the power monitor has no rail of the whole module that can be read",
-            "energy stays unknown; the rails that there are stand among the readings",
-            "write energy = false under [measure], or measure at the plug",
-        )
-    else:
-        yield Finding(
-            "warn",
-            "energy is to be measured, and there is no counter of it",
-            "energy stays unknown",
-            "write energy = false under [measure], or measure at the plug",
-        )
+        what = "the power monitor has no rail of the whole module that can be read"
+        why += "; the rails that there are stand among the readings"
+    yield Finding("warn", what, why, fix)
 
 
 def sensor_findings(facts: Facts, descriptor: Descriptor) -> Iterator[Finding]:

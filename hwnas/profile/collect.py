@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from hwnas.agent import events as ev
 from hwnas.agent.job import Document
-from hwnas.agent.rounds import round_factors
+from hwnas.agent.rounds import Pace
+from hwnas.agent.samples import waited
 from hwnas.errors import ProfileError
 from hwnas.profile.record import Energy, Record, Round, Turn
-from hwnas.profile.samples import BUSY
 from hwnas.profile.verdict import judge
 
 __all__ = ["Collector"]
@@ -57,10 +55,8 @@ class Collector:
         self._said: list[ev.Warm | ev.Round | ev.Stopped | ev.Energy] = []
         self.fingerprint: dict[str, object] | None = None
         self.units = 0
-        # Calm turns of whole sittings: item, sitting and round, median in ns.
-        self._pace: list[tuple[int, tuple[int, int], float]] = []
-        self._counted = 0
-        self._factor: dict[tuple[int, int], float] = {}
+        # Of calm turns of whole sittings: items by number, rounds by sitting and number.
+        self._pace = Pace()
 
     @property
     def fraction(self) -> float:
@@ -118,8 +114,7 @@ class Collector:
         for index, item in enumerate(self._items):
             if not item.finished:
                 self._items[index] = _Item()
-        self._pace = [turn for turn in self._pace if self._items[turn[0]].finished]
-        self._counted = -1
+        self._pace.keep(self._before)
 
     def _about(
         self, event: ev.Probe | ev.Loaded | ev.ItemDone | ev.ItemFailed
@@ -176,9 +171,8 @@ class Collector:
             item = self._items[turn.item]
             if item.finished:
                 continue
-            if self._document.settings.threads > 1 or turn.cpu >= BUSY * turn.wall:
-                place = (said.sitting, said.round)
-                self._pace.append((turn.item, place, float(np.median(turn.ns))))
+            if not waited(turn.wall, turn.cpu, self._document.settings.threads):
+                self._pace.tell(turn.item, (said.sitting, said.round), turn.ns)
             item.rounds.append(around)
             item.turns.append(
                 Turn(
@@ -211,18 +205,8 @@ class Collector:
 
     def _factors(self, record: Record) -> list[float]:
         """By how much each turn's round was slower than the typical one, from all items so far."""
-        if len(self._pace) != self._counted:
-            self._counted = len(self._pace)
-            numbers = {
-                place: i for i, place in enumerate(dict.fromkeys(p for _, p, _ in self._pace))
-            }
-            found = round_factors(
-                np.array([item for item, _, _ in self._pace], dtype=np.intp),
-                np.array([numbers[place] for _, place, _ in self._pace], dtype=np.intp),
-                np.array([ns for _, _, ns in self._pace]),
-            )
-            self._factor = {place: float(found[i]) for place, i in numbers.items()}
-        return [self._factor.get((turn.sitting, turn.round), 1.0) for turn in record.turns]
+        factors = self._pace.factors()
+        return [factors.get((turn.sitting, turn.round), 1.0) for turn in record.turns]
 
     def _item(self, index: int) -> _Item:
         if index >= len(self._items):

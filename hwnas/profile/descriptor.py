@@ -38,7 +38,7 @@ DESCRIPTORS: Final = "hwnas.descriptors"
 """Group of entry points that name packages with descriptors."""
 
 _MOST_BYTES: Final = 65536
-_URL_FORMS: Final = "ssh://[user@]host[:port][/work/folder] or adb://SERIAL"
+_URL_FORMS: Final = "ssh://[user@]host[:port][/folder] or adb://SERIAL"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def parse_descriptor(text: str, source: str, folder: Path | None = None) -> Desc
 
 
 def parse_url(url: str) -> Descriptor:
-    """A descriptor from ``ssh://[user@]host[:port][/work/folder]`` or ``adb://SERIAL``.
+    """A descriptor from ``ssh://[user@]host[:port][/folder]`` or ``adb://SERIAL``.
 
     Raises:
         UsageError: it is none of these, or holds what a descriptor cannot.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -141,7 +141,7 @@ def profile(
                 continue  # of another device of this kind: its results are fetched from there
             events = target.resume(job.id)
             if events is not None:
-                _drain(job.document, events, sink, target, tally)
+                _drain_target(job.document, events, sink, target, tally)
             _finish(job.id, sink, target)
         if retry is not None:
             retry()
@@ -161,7 +161,7 @@ def profile(
                 emulated=target.descriptor.emulated,
             )
             sink.open_job(package, address)
-            _drain(package.document, target.measure(package), sink, target, tally)
+            _drain_target(package.document, target.measure(package), sink, target, tally)
             _finish(package.id, sink, target)
     return tally.summary()
 
@@ -181,16 +181,8 @@ def collect(
         OtherDevice: it was measured on another device than the sink is of.
     """
     tally = _Tally(lambda _: None)
-    job = Document.decode(document)
-    collector = Collector(job, max_temperature_c, hashlib.sha256(document).hexdigest())
     with _full_disk():
-        for event in events:
-            for found in collector.add(event):
-                _same_device(collector, sink)
-                if job.emulated:
-                    tally.withhold(found, job)
-                else:
-                    _store(found, job, sink, tally)
+        _drain(document, events, sink, max_temperature_c, tally)
     return tally.summary()
 
 
@@ -213,28 +205,29 @@ def _address(target: Target) -> str:
     return f"{descriptor.kind}://{user}{host or where.serial}{port}{work}"
 
 
-def _drain(
-    text: bytes,
-    events: Generator[Event],
-    sink: Sink,
-    target: Target,
-    tally: _Tally,
+def _drain_target(
+    text: bytes, events: Generator[Event], sink: Sink, target: Target, tally: _Tally
 ) -> None:
-    document = Document.decode(text)
-    limit = target.descriptor.limits.max_temperature_c
-    collector = Collector(document, limit, hashlib.sha256(text).hexdigest())
     # Closed at once when the sink raises or the user interrupts: that stops a local agent.
     with closing(events):
-        for event in events:
-            item = getattr(event, "item", None)
-            for found in collector.add(event):
-                _same_device(collector, sink)
-                if document.emulated:
-                    tally.withhold(found, document)
-                else:
-                    _store(found, document, sink, tally)
-            label = "" if item is None else document.items[item].label
-            tally.tell(collector.fraction, label)
+        _drain(text, events, sink, target.descriptor.limits.max_temperature_c, tally)
+
+
+def _drain(
+    text: bytes, events: Iterable[Event], sink: Sink, limit: float | None, tally: _Tally
+) -> None:
+    document = Document.decode(text)
+    collector = Collector(document, limit, hashlib.sha256(text).hexdigest())
+    for event in events:
+        item = getattr(event, "item", None)
+        for found in collector.add(event):
+            _same_device(collector, sink)
+            if document.emulated:
+                tally.withhold(found, document)
+            else:
+                _store(found, document, sink, tally)
+        label = "" if item is None else document.items[item].label
+        tally.tell(collector.fraction, label)
 
 
 def _same_device(collector: Collector, sink: Sink) -> None:

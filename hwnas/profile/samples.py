@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.agent.samples import interval_ranks, quantile_interval
+from hwnas.agent.samples import interval_ranks, quantile_interval, waited
 from hwnas.profile.record import Round, Turn
 
 __all__ = [
-    "BUSY",
     "OUTLIER",
     "SLOW_CLOCK",
     "THROTTLED",
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 WAITED = 1
-"""The thread did not have the core all the time: CPU time is under 98% of wall time."""
+"""The thread did not have the core all the time: see :func:`hwnas.agent.samples.waited`."""
 
 SLOW_CLOCK = 2
 """The canaries of the round took over 5% longer than the sitting's fast ones."""
@@ -42,9 +41,6 @@ OUTLIER = 8
 """The median is more than 5 MADs from that of the sitting's turns, as in few other turns."""
 
 _NS_PER_MS = 1e6
-BUSY = 0.98
-"""Share of a calm turn in which the thread ran."""
-
 _SLOWER = 1.05
 """A neighbour on the same core slows even a dependent chain by 3 to 4%: that is no lower clock."""
 
@@ -68,8 +64,7 @@ def flags(
         turns: of one measurement, each with a run at least; a ``wall`` of 0 means that CPU time
             was not taken.
         rounds: those that they were in; what is missing flags nothing.
-        threads: of one inference. With more than one, threads wait for each other, and nothing
-            can be told from CPU time.
+        threads: of one inference. With more than one, no turn is flagged as one that waited.
         factors: by what each turn's round was slower than the typical one; by default 1.
     """
     found = np.zeros(len(turns), dtype=np.int64)
@@ -79,7 +74,7 @@ def flags(
         for sitting in {r.sitting for r in rounds}
     }
     for i, turn in enumerate(turns):
-        if threads == 1 and turn.cpu < BUSY * turn.wall:
+        if waited(turn.wall, turn.cpu, threads):
             found[i] |= WAITED
         around = by_place.get((turn.sitting, turn.round))
         if around is not None and sum(around.canary) / 2 > _SLOWER * fast[turn.sitting]:

@@ -17,7 +17,6 @@ The distribution must be installed, since agents find plug-ins by entry point.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -40,14 +39,13 @@ from hwnas.profile.collect import Collector
 from hwnas.profile.package import Package, make_package, reference_outputs
 from hwnas.profile.protocol import Target, load_target
 from hwnas.profile.record import Record
+from hwnas.testing.processes import descendants, running, wait_until
 
 __all__ = [
     "ProfilerConformance",
     "TargetConformance",
-    "descendants",
     "example_job",
     "quick_settings",
-    "running",
 ]
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -328,10 +326,7 @@ class TargetConformance(_Conformance):
             target.forget(package.id)
             return
         assert started, "it measures in processes of its own"
-        end = time.monotonic() + _END_S
-        while left := [pid for pid in started if running(pid)]:
-            assert time.monotonic() < end, f"processes {left} still run"
-            time.sleep(0.02)
+        wait_until(lambda: not any(map(running, started)), _END_S, "its processes to end")
 
     def test_closes(self, target: Target, profiler: str, settings: Settings) -> None:
         target.fingerprint(profiler, settings)
@@ -347,25 +342,6 @@ class TargetConformance(_Conformance):
             result = shell.run('printf %s "$1"; cat; echo no >&2; exit 3', word, stdin=b"\0in")
             assert (result.code, result.stdout) == (3, word.encode() + b"\0in")
             assert shell.run("true").code == 0
-
-
-def running(pid: int) -> bool:
-    """Whether there is such a process and it has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def descendants(pid: int | str = "self") -> list[int]:
-    """Children of a process, and theirs."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue
-    return found + [below for child in found for below in descendants(child)]
 
 
 def _outputs(runner: Runner) -> Inputs:

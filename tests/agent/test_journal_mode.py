@@ -19,21 +19,13 @@ from hwnas.agent.events import AgentError, End, Event, ItemDone, ItemFailed, Sat
 from hwnas.agent.journal import process_start
 from hwnas.agent.wire import parse_event
 from hwnas.profile import Package, Settings
-from hwnas.testing.conformance import descendants
-from tests.support.measuring import (
-    CUT,
-    QUICK,
-    faulty_package,
-    read_records,
-    running,
-    unpack,
-    wait_until,
-)
+from hwnas.testing.processes import descendants, running, wait_until
+from tests.support.measuring import CUT, QUICK, faulty_package, read_records, unpack
 from tests.support.plugins import example_plugins  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("example_plugins")
 
-LONG = replace(CUT, sittings=2)
+LONG = replace(CUT, sittings=2, min_rounds=50, max_rounds=50)
 
 
 class Device:

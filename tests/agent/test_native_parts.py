@@ -18,8 +18,8 @@ import pytest
 from hwnas.agent.events import AgentError, Round, Sit, Stopped
 from hwnas.agent.inputs import make_input
 from hwnas.agent.protocol import Tensor
-from hwnas.agent.rounds import round_factors
-from hwnas.agent.samples import interval_ranks
+from hwnas.agent.rounds import Pace, round_factors
+from hwnas.agent.samples import interval_ranks, waited
 from hwnas.agent.settings import Settings
 from hwnas.agent.stopping import MedianConverged, WarmUp
 from hwnas.errors import HwnasError, MissingExtra, UnknownName, UsageError
@@ -122,19 +122,19 @@ def test_sittings_end_where_the_rules_in_python_say(agent: Path, tmp_path: Path)
     made = make(agent, tmp_path, [4, 8, 16, 32, 64, 128, 256], settings)
     made.run()
     rules: dict[int, MedianConverged] = {}
-    table: list[tuple[int, int, float]] = []
+    pace = Pace()
     wanted = []
     for event in made.events():
         if isinstance(event, Sit):
-            table, rules = [], {item: MedianConverged(settings) for item in event.items}
+            pace, rules = Pace(), {item: MedianConverged(settings) for item in event.items}
         if not isinstance(event, Round):
             continue
         for turn in event.turns:
-            rules[turn.item].tell(turn.ns, 1 - turn.cpu / turn.wall <= 0.02)
-            table.append((turn.item, event.round, float(np.median(turn.ns))))
-        items, rounds, medians = map(np.array, zip(*table, strict=True))
+            rules[turn.item].tell(turn.ns, not waited(turn.wall, turn.cpu, 1))
+            pace.tell(turn.item, event.round, turn.ns)
+        factors = np.array(list(pace.factors().values()))
         for turn in event.turns:
-            why = rules[turn.item].judge(round_factors(items, rounds, medians))
+            why = rules[turn.item].judge(factors)
             wanted += [Stopped(event.sitting, turn.item, why)] if why else []
     assert [event for event in made.events() if isinstance(event, Stopped)] == wanted
     assert len(wanted) == 14

@@ -12,15 +12,9 @@ from hwnas.agent.events import End, Event, ItemDone, ItemFailed, Loaded, Round, 
 from hwnas.errors import ProfileError, UnknownName
 from hwnas.profile import Package, Settings, load_target, make_package
 from hwnas.profile.local import describe_locally, measure_locally
-from hwnas.testing.conformance import descendants, example_job
-from tests.support.measuring import (
-    CUT,
-    QUICK,
-    faulty_package,
-    read_records,
-    running,
-    wait_until,
-)
+from hwnas.testing.conformance import example_job
+from hwnas.testing.processes import descendants, running, wait_until
+from tests.support.measuring import CUT, QUICK, faulty_package, read_records
 from tests.support.plugins import example_plugins  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("example_plugins")

@@ -12,23 +12,22 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwnas.profile import Fingerprint, Settings
+from hwnas.profile import Settings
 from hwnas.profile.record import Energy, Record, Round, Scope, Turn
 from hwnas.table import Lut
 from hwnas.table.schema import SCHEMA_VERSION
+from tests.support import tables
 
-FINGERPRINT = Fingerprint(
+FINGERPRINT = tables.fingerprint(
     machine="aarch64",
     cpu="Arm 0x41/0xd08 (Raspberry Pi 4 Model B Rev 1.4)",
     flags=("asimd", "crc32", "fp"),
-    threads=1,
     runtime="onnxruntime",
     runtime_version="1.32.0",
     provider="CPUExecutionProvider",
     cores=4,
     affinity=(3,),
     governor="performance",
-    system="Linux",
     kernel="6.1.0",
     hwnas="0.2.0",
 )
@@ -54,19 +53,14 @@ def record(key: str, scope: Scope, label: str, us: int) -> Record:
             throttled = 1 if number == 6 else 0
             readings = {"temperature_c": 50.0 + number}
             rounds.append(Round(sitting, number, (1.0, 1.0 + us / 1e6), throttled, readings))
-    return Record(
-        key=key,
+    return tables.record(
+        key,
         scope=scope,
         label=label,
-        stopped_by="converged",
-        verdict="ok",
-        reasons=(),
         load_bytes=4_000_000,
         run_bytes=500_000,
         error=1e-6,
-        outputs_ok=True,
         warmup_runs=80,
-        warmup_stopped_by="steady",
         turns=tuple(turns),
         rounds=tuple(rounds),
         energy=Energy(1.5, 300, 0.9, "ina3221:VDD_IN"),

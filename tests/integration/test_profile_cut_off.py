@@ -13,8 +13,8 @@ import pytest
 
 from hwnas.profile import load_target
 from hwnas.table import Lut
-from hwnas.testing.conformance import descendants
-from tests.support.measuring import CUT, running, wait_until
+from hwnas.testing.processes import descendants, running, wait_until
+from tests.support.measuring import CUT
 from tests.support.plugins import example_plugins  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +66,7 @@ class TestCutOff:
         path = tmp_path / "lut.db"
         parent = self.start(script, "create", "good", "wait", "chatty")
         wait_until((tmp_path / "wait.started").exists)
+        wait_until(lambda: self.labels(path) == ["good"])
         started = descendants(parent.pid)
         parent.kill()
         parent.communicate()
@@ -86,14 +87,15 @@ class TestCutOff:
         assert runs == [CUT.max_rounds] * 3
 
     def test_interrupted(self, tmp_path: Path, script: Path) -> None:
+        path = tmp_path / "lut.db"
         parent = self.start(script, "create", "good", "hang")
         wait_until((tmp_path / "hang.started").exists)
+        wait_until(lambda: self.labels(path) == ["good"])
         started = descendants(parent.pid)
         parent.send_signal(signal.SIGINT)
         _, errors = parent.communicate()
         assert "KeyboardInterrupt" in errors
         assert started and not any(map(running, started))
-        path = tmp_path / "lut.db"
         assert self.labels(path) == ["good"]
         device = load_target("cpu").fingerprint("faulty", CUT)
         with Lut.resume(path, device, CUT) as lut:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from hwnas.profile.transport import Transport
+from hwnas.remote import follow
 from hwnas.remote.shell import LocalTransport
 from hwnas_targets.ssh import SshTransport
+from tests.support.remote import LoopTarget, describe
 from tests.support.sshd import Sshd
 
 
@@ -22,6 +24,25 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
     monkeypatch.setenv("HWNAS_SSH_CONFIG", str(server.config))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The work folder of a device."""
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever follows a journal looks ten times a second, not once: tests do little else."""
+    assert "sleep 1\n" in follow._POLL
+    monkeypatch.setattr(follow, "_POLL", follow._POLL.replace("sleep 1\n", "sleep 0.1\n"))
+
+
+@pytest.fixture
+def loop(work: Path, prompt: None) -> LoopTarget:
+    """This machine, reached by its own shell, as a device with that work folder."""
+    return LoopTarget(describe(work))
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from hwnas.remote.follow import Follower, Lines, read_events
 from hwnas.remote.jobs import create_job, has_job, read_ending, remove_job, start_agent
 from hwnas.remote.shell import LocalTransport
 from hwnas.remote.upload import upload
+from hwnas.testing.processes import running, wait_until
 from hwnas_targets.ssh import SshTransport
 from tests.support.sshd import Sshd
-from tests.support.waiting import running, wait_until
 
 DOCUMENT = b'{"a": "job"}'
 ID = hashlib.sha256(DOCUMENT).hexdigest()

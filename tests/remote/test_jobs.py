@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,19 +12,9 @@ from hwnas.errors import ProfileError, RemoteError
 from hwnas.profile import block_jobs
 from hwnas.profile.package import Package, make_package, reference_outputs
 from hwnas.remote.jobs import stop_agent
+from hwnas.testing.processes import descendants, running, wait_until
 from tests.support.bundles import make_bundle
-from tests.support.remote import LONG, QUICK, LoopTarget, describe, make_small_package
-from tests.support.waiting import running, wait_until
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def loop(work: Path) -> LoopTarget:
-    return LoopTarget(describe(work))
+from tests.support.remote import ENDLESS, LONG, QUICK, LoopTarget, describe, make_small_package
 
 
 @pytest.fixture
@@ -56,7 +45,7 @@ def damage(path: Path) -> None:
 def test_a_second_job_is_refused_before_anything_is_sent(
     loop: LoopTarget, tmp_path: Path, work: Path
 ) -> None:
-    first, second = make_small_package(tmp_path, 3, LONG), make_small_package(tmp_path, 1, LONG)
+    first, second = make_small_package(tmp_path, 1, ENDLESS), make_small_package(tmp_path, 1)
     begin(loop, first)
     with pytest.raises(RemoteError, match="still measuring another job") as caught:
         list(LoopTarget(loop.descriptor).measure(second))
@@ -72,7 +61,7 @@ def test_a_second_job_is_refused_before_anything_is_sent(
 def test_a_job_that_waits_there_is_not_started_beside_another(
     loop: LoopTarget, tmp_path: Path
 ) -> None:
-    first, second = make_small_package(tmp_path, 3, LONG), make_small_package(tmp_path, 1, LONG)
+    first, second = (make_small_package(tmp_path, count, ENDLESS) for count in (2, 1))
     begin(loop, second)
     stop_agent(loop._open(), second.id)
     begin(loop, first)
@@ -80,11 +69,14 @@ def test_a_job_that_waits_there_is_not_started_beside_another(
     assert waiting is not None
     with pytest.raises(RemoteError, match=first.id[:12]):
         list(waiting)
-    following = loop.resume(first.id)
-    assert following is not None
-    assert list(following)[-1] == End()
-    # The one that has told its end is not in the way of the next.
-    assert list(loop.measure(second))[-1] == End()
+    stop_agent(loop._open(), first.id)
+
+
+def test_one_that_has_told_its_end_is_not_in_the_way_of_the_next(
+    loop: LoopTarget, tmp_path: Path
+) -> None:
+    for count in (1, 2):
+        assert list(loop.measure(make_small_package(tmp_path, count)))[-1] == End()
 
 
 def test_an_agent_that_is_stopped_is_gone_and_its_journal_goes_on(
@@ -112,14 +104,13 @@ def test_an_agent_ends_with_its_host_only_where_a_governor_is_put_back(
     with pytest.raises(KeyboardInterrupt), closing(loop.measure(package)) as events:
         for event in events:
             if isinstance(event, Round):
+                agent, _ = pids(work, package.id)
+                children = descendants(agent)
                 raise KeyboardInterrupt
-    agent, _ = pids(work, package.id)
+    assert children
     assert running(agent) == (policy == "record")
-    journal = work / "jobs" / package.id / "journal.jsonl"
     if policy == "set":
-        before = journal.read_bytes()
-        time.sleep(1)
-        assert journal.read_bytes() == before, "its children are gone, too"
+        wait_until(lambda: not any(map(running, children)))
     following = loop.resume(package.id)
     assert following is not None
     assert list(following)[-1] == End()

@@ -22,8 +22,8 @@ from hwnas.agent.job import Document
 from hwnas.errors import HwnasError, ProfileError, UsageError
 from hwnas.profile.package import Package
 from hwnas.remote import offline, packed
+from hwnas.testing.processes import wait_until
 from tests.support.remote import LONG, describe, make_small_package
-from tests.support.waiting import wait_until
 
 DOCUMENT = b"{}"
 ID = hashlib.sha256(DOCUMENT).hexdigest()

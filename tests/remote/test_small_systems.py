@@ -25,7 +25,7 @@ from hwnas.remote.jobs import (
 )
 from hwnas.remote.shell import LocalTransport, command_line, read_framed
 from hwnas.remote.upload import upload
-from tests.support.waiting import wait_until
+from hwnas.testing.processes import wait_until
 
 # What a script may rely on, whatever the system: POSIX's, and a little that all of them have.
 TOOLS = "cat chmod cp df head ln mkdir mv rm sha256sum setsid sleep sync tail tar uname wc env"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import AuthenticationFailed, HostKeyChanged, LinkLost, NoSuchDevice, UsageError
+from hwnas.testing.processes import running, wait_until
 from hwnas_targets.ssh import SshTransport
 from hwnas_targets.ssh_errors import classify
 from tests.support.sshd import Sshd
-from tests.support.waiting import running, wait_until
 
 
 def test_a_changed_host_key_is_refused_and_says_what_to_do(sshd: Sshd) -> None:

@@ -29,25 +29,15 @@ from hwnas.errors import (
 from hwnas.profile.package import Package
 from hwnas.profile.protocol import Target
 from hwnas.remote.agents import choose_agent, runtime_library
+from hwnas.testing.processes import running, wait_until
 from hwnas_targets.adb import AdbTarget
 from hwnas_targets.ssh import SshTarget
 from tests.support.remote import LONG, QUICK, LoopTarget, describe, make_small_package
 from tests.support.sshd import Sshd
-from tests.support.waiting import running, wait_until
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def loop(work: Path) -> LoopTarget:
-    return LoopTarget(describe(work))
-
-
-@pytest.fixture
-def board(sshd: Sshd, work: Path) -> Iterator[SshTarget]:
+def board(sshd: Sshd, work: Path, prompt: None) -> Iterator[SshTarget]:
     target = SshTarget(describe(work, transport={"host": "127.0.0.1", "port": sshd.port}))
     yield target
     target.close()
@@ -68,6 +58,14 @@ def kill_agent(work: Path, job_id: str) -> None:
     pid = agent_pid(work, job_id)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not running(pid))
+
+
+def dying(work: Path, script: str) -> LoopTarget:
+    """A target of which Python is a shell script."""
+    python = work.parent / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return LoopTarget(describe(work, runtime={"python": str(python)}))
 
 
 def test_remote_targets_are_targets(work: Path) -> None:
@@ -102,7 +100,7 @@ def test_the_link_may_be_gone_for_a_while(sshd: Sshd, board: SshTarget, tmp_path
         events.append(event)
         if isinstance(event, Sat) and event.sitting == 1:
             sshd.stop()
-            threading.Timer(3.0, sshd.start).start()
+            threading.Timer(1.0, sshd.start).start()
     assert done(events) == [0, 1]
     assert sum(isinstance(event, Start) for event in events) == 1
     assert len(told) == 2
@@ -161,10 +159,7 @@ def test_an_agent_that_is_killed_is_started_again_and_repeats_nothing(
 
 
 def test_an_agent_that_always_dies_is_given_up(work: Path, tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho the reason >&2\nexit 7\n")
-    python.chmod(0o755)
-    loop = LoopTarget(describe(work, runtime={"python": str(python)}))
+    loop = dying(work, "echo the reason >&2\nexit 7")
     with pytest.raises(RemoteError, match=r"ended 4 times .*exit code 7: the reason") as caught:
         list(loop.measure(make_small_package(tmp_path)))
     assert "--resume" in caught.value.fix
@@ -246,10 +241,7 @@ def test_an_old_error_in_a_journal_is_no_error_of_the_next_start(
 
 
 def test_an_agent_that_finds_the_disk_full_says_so(work: Path, tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho 'No space left on device' >&2\nexit 1\n")
-    python.chmod(0o755)
-    loop = LoopTarget(describe(work, runtime={"python": str(python)}))
+    loop = dying(work, "echo 'No space left on device' >&2\nexit 1")
     with pytest.raises(DeviceFull, match="no space is left on board"):
         list(loop.measure(make_small_package(tmp_path)))
 

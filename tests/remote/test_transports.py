@@ -15,7 +15,7 @@ import pytest
 from hwnas.errors import LinkLost, RemoteError
 from hwnas.profile.transport import Transport
 from hwnas.remote.shell import LocalTransport, command_line, read_framed
-from tests.support.waiting import running, wait_until
+from hwnas.testing.processes import running, wait_until
 
 
 def test_bytes_pass_unchanged_both_ways(transport: Transport) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
-from hwnas.space import Subnet
+from hwnas.select.protocol import Terms
+from hwnas.space import Space, Subnet
+from hwnas.table.additive import AdditiveCosts
 from hwnas.table.cost import Cost
 
-__all__ = ["Device", "GivenCosts", "GivenQuality", "cost"]
+__all__ = ["Device", "GivenCosts", "GivenQuality", "SumCosts", "SumQuality", "cost"]
 
 
 def cost(p50: float, p95: float | None = None, memory: float = 1e6, weights: int = 1000) -> Cost:
@@ -51,6 +54,7 @@ class Device:
 class GivenQuality:
     """Follows ``hwnas.select.Quality``: rates any subnet, as a function does; remembers which."""
 
+    kind = "function"
     source = "given numbers"
 
     def __init__(self, values: Mapping[str, float]) -> None:
@@ -63,3 +67,58 @@ class GivenQuality:
     def scores(self, subnets: Sequence[Subnet], progress: object = None) -> list[float]:
         self.evaluated += [subnet.name for subnet in subnets]
         return [self.values[subnet.name] for subnet in subnets]
+
+
+class SumCosts:
+    """Follows ``hwnas.select.AdditivePrices``: what blocks cost, added up. Counts look-ups."""
+
+    def __init__(self, sums: AdditiveCosts, measured: Mapping[str, Cost] | None = None) -> None:
+        self.sums = sums
+        self.index = {block: i for i, block in enumerate(sums.blocks)}
+        self.known = dict(measured or {})
+        self.asked: list[str] = []
+
+    def additive(self) -> AdditiveCosts:
+        return self.sums
+
+    def _predict(self, subnet: Subnet) -> Cost:
+        blocks = [self.index[pair] for pair in subnet.choices.items()]
+        value = {name: linear(blocks) for name, linear in self.sums.metrics.items() if linear}
+        size = value.get("bytes", self.sums.shared_bytes(blocks))
+        return Cost(
+            value["p50"], value.get("p95", nan), value.get("memory", nan), round(size),
+            energy_j=value.get("energy", nan), macs=value.get("macs", nan),
+        )  # fmt: skip
+
+    def predict_many(self, subnets: Sequence[Subnet]) -> list[Cost]:
+        return [self._predict(subnet) for subnet in subnets]
+
+    def measured(self, subnet: Subnet) -> Cost | None:
+        self.asked.append(subnet.name)
+        return self.known.get(subnet.name)
+
+    def cost(self, subnet: Subnet) -> Cost:
+        return self.measured(subnet) or self._predict(subnet)
+
+
+class SumQuality:
+    """Follows ``hwnas.select.AdditiveQuality``."""
+
+    kind = "additive scores"
+    source = "given sums"
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def rated(self) -> None:
+        return None
+
+    def scores(self, subnets: Sequence[Subnet], progress: object = None) -> list[float]:
+        terms = self._terms
+        return [
+            terms.constant + sum(terms.per_block[pair] for pair in subnet.choices.items())
+            for subnet in subnets
+        ]
+
+    def terms(self, space: Space) -> Terms:
+        return self._terms

@@ -1,9 +1,7 @@
-"""What tests that really measure share: quick settings, named jobs, waiting."""
+"""What tests that really measure share: quick settings, named jobs, records."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from hwnas.agent.settings import Settings
 from hwnas.profile import Job, Package, Record, make_package
 from hwnas.profile.collect import Collector
 from hwnas.profile.package import reference_outputs
-from hwnas.testing.conformance import example_job, quick_settings, running
+from hwnas.testing.conformance import example_job, quick_settings
 
 __all__ = [
     "CUT",
@@ -21,9 +19,7 @@ __all__ = [
     "faulty_package",
     "named",
     "read_records",
-    "running",
     "unpack",
-    "wait_until",
 ]
 
 QUICK = quick_settings()
@@ -63,11 +59,3 @@ def read_records(package: Package, events: list[Event]) -> dict[str, Record]:
     collector = Collector(Document.decode(package.document))
     found = [one for event in events for one in collector.add(event)]
     return {one.label: one for one in found if isinstance(one, Record)}
-
-
-def wait_until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Until ``true()``, but not for ever."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

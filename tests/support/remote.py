@@ -17,13 +17,16 @@ from hwnas.profile.package import Package, make_package, reference_outputs
 from hwnas.remote.shell import LocalTransport
 from hwnas.remote.target import RemoteTarget
 
-__all__ = ["LONG", "QUICK", "LoopTarget", "describe", "make_jobs", "make_small_package"]
+__all__ = ["ENDLESS", "LONG", "QUICK", "LoopTarget", "describe", "make_jobs", "make_small_package"]
 
 QUICK = Settings(
     min_rounds=6, max_rounds=7, turn_s=0.0002, sittings=1, warmup_window_s=0.0, warmup_time_s=0.02
 )
 LONG = replace(QUICK, min_rounds=60, max_rounds=60, turn_s=0.02, sittings=2, sitting_items=1)
-"""A sitting of each item takes about two seconds."""
+"""There is time to break in: two sittings of each item, 60 turns of up to 1000 runs in each."""
+
+ENDLESS = replace(LONG, min_rounds=10**6, max_rounds=10**6, sample_time_s=3600.0)
+"""Goes on until somebody stops it, or for the time limit."""
 
 
 def make_jobs(folder: Path, count: int) -> list[Job]:

@@ -21,7 +21,6 @@ from hwnas.profile.descriptor import (
     load_descriptor,
     parse_descriptor,
     parse_url,
-    user_folder,
 )
 
 HEAD = 'schema_version = 1\nname = "board"\n'
@@ -279,27 +278,6 @@ def test_a_broken_file_is_listed_and_stops_nobody_else(folder: Path) -> None:
         load_descriptor("something-else")
 
 
-def test_two_distributions_may_bring_descriptors_but_not_one_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = tmp_path / "site"
-    package = site / "strangers_boards"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "odd.toml").write_text(LOCAL.replace("board", "odd-board"))
-    info = site / "stranger-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hwnas.descriptors]\nodd = strangers_boards\n")
-    monkeypatch.syspath_prepend(site)
-    assert listed("odd-board").origin == "built-in (stranger)"
-    (package / "cpu.toml").write_text(LOCAL.replace("board", "cpu"))
-    with pytest.raises(UsageError, match="two descriptors are called 'cpu'") as caught:
-        load_descriptor("cpu")
-    assert "hwnas" in caught.value.cause
-    assert "stranger" in caught.value.cause
-
-
 def test_a_path_is_read_and_its_library_is_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(LOCAL + '[runtime]\nlibrary = "libs/libonnxruntime.so"\n')
@@ -321,17 +299,6 @@ def test_a_folder_is_no_descriptor(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file"):
         (tmp_path / "x.toml").mkdir()
         load_descriptor(str(tmp_path / "x.toml"))
-
-
-def test_the_users_folder_follows_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HWNAS_TARGETS")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert user_folder() == tmp_path / "hwnas" / "targets"
-    monkeypatch.delenv("XDG_CONFIG_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert user_folder() == tmp_path / ".config" / "hwnas" / "targets"
 
 
 def test_the_example_in_the_documents_is_valid_and_names_every_key() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,45 +12,37 @@ from hwnas.agent.energy import Meter, find_meter
 from hwnas.agent.sensors import EnergyCounter, PowerMeter
 
 
-class Counter:
-    """An energy counter that says what it is given; ``None`` cannot be read."""
+class Source:
+    """Says what it is given; ``None`` cannot be read."""
 
+    def __init__(self, *says: float | None) -> None:
+        self._says = iter(says)
+
+    def missing(self) -> str:
+        return ""
+
+    def read(self) -> dict[str, float]:
+        return {}
+
+    def said(self) -> float:
+        value = next(self._says)
+        if value is None:
+            raise OSError("gone")
+        return value
+
+
+class Counter(Source):
     name = source = "counter"
 
-    def __init__(self, *says: float | None) -> None:
-        self._says = iter(says)
-
-    def missing(self) -> str:
-        return ""
-
-    def read(self) -> dict[str, float]:
-        return {}
-
     def joules(self) -> float:
-        return said(self._says)
+        return self.said()
 
 
-class Power:
+class Power(Source):
     name = source = "power"
 
-    def __init__(self, *says: float | None) -> None:
-        self._says = iter(says)
-
-    def missing(self) -> str:
-        return ""
-
-    def read(self) -> dict[str, float]:
-        return {}
-
     def watts(self) -> float:
-        return said(self._says)
-
-
-def said(says: Iterator[float | None]) -> float:
-    value = next(says)
-    if value is None:
-        raise OSError("gone")
-    return value
+        return self.said()
 
 
 @pytest.fixture
