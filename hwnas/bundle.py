@@ -28,7 +28,7 @@ from hwnas.manifest import (
     WeightRange,
     WeightsFile,
 )
-from hwnas.program import Program, assemble, check, program_kind
+from hwnas.program import Program, TensorSpec, assemble, check, input_types, program_kind
 from hwnas.space import Subnet
 
 if TYPE_CHECKING:
@@ -120,12 +120,16 @@ class Bundle:
             if not segment.outputs:
                 raise BundleError(f"{self.path}: segment {unit!r} gives nothing", _AGAIN)
         for name, entry in manifest.subnets.items():
-            types = check(entry.program, manifest.segments, manifest.inputs)
+            inputs = entry.inputs or manifest.inputs
+            outputs = entry.outputs or manifest.outputs
+            types = check(entry.program, manifest.segments, inputs)
             given = [(public, types[value]) for public, value in entry.program.outputs.items()]
-            fits = [n for n, _ in given] == [spec.name for spec in manifest.outputs] and all(
-                found.fits(spec) for (_, found), spec in zip(given, manifest.outputs, strict=True)
+            fits = [n for n, _ in given] == [spec.name for spec in outputs] and all(
+                found.fits(spec) for (_, found), spec in zip(given, outputs, strict=True)
             )
-            if not fits or entry.program.inputs != tuple(s.name for s in manifest.inputs):
+            named = [tuple(s.name for s in specs) for specs in (inputs, outputs)]
+            known = [tuple(s.name for s in specs) for specs in (manifest.inputs, manifest.outputs)]
+            if not fits or entry.program.inputs != named[0] or named != known:
                 raise BundleError(
                     f"{self.path}: subnet {name!r} does not take and give what the manifest says",
                     _AGAIN,
@@ -194,6 +198,31 @@ class Bundle:
         if self.manifest.form == "space":
             return assemble(self.manifest.space, subnet)
         return self.entry(subnet.name).program
+
+    def inputs(self, subnet: Subnet) -> tuple[TensorSpec, ...]:
+        """What ``subnet`` takes, from either form; other subnets may take other shapes.
+
+        Raises:
+            UnknownName: as :meth:`program`.
+        """
+        return self.inputs_of(self.program(subnet))
+
+    def inputs_of(self, program: Program) -> tuple[TensorSpec, ...]:
+        """What ``program``, of this bundle's blocks or segments, takes."""
+        return input_types(program, self.graphs, self.manifest.inputs)
+
+    def outputs(self, subnet: Subnet) -> tuple[TensorSpec, ...]:
+        """What ``subnet`` gives, from either form, under the network's names.
+
+        Raises:
+            UnknownName: as :meth:`program`.
+        """
+        program = self.program(subnet)
+        types = check(program, self.graphs, self.inputs_of(program))
+        return tuple(
+            types[value].model_copy(update={"name": public})
+            for public, value in program.outputs.items()
+        )
 
     def subnet_kind(self, subnet: Subnet) -> str:
         """Structural hash of ``subnet``, from either form: the key of its measurements as a whole.

@@ -33,8 +33,9 @@ __all__ = [
     "WeightsFile",
 ]
 
-SCHEMA_VERSION: Final = 2
-"""1: portable bundles only. 2: ``finalised`` may say what a bundle was made for."""
+SCHEMA_VERSION: Final = 3
+"""1: portable bundles only. 2: ``finalised`` may say what a bundle was made for. 3: a space may
+have dimensions, so that subnets may take and give other shapes than the largest."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**62)]
@@ -109,6 +110,7 @@ class SubnetEntry(Frozen):
         weight_bytes: bytes of weights that it uses.
         quality: as in the plan, if there was one.
         cost: predicted and measured cost, as in the plan (ms, bytes).
+        inputs, outputs: what it takes and gives, where that is not the network's.
     """
 
     choices: dict[str, str]
@@ -117,6 +119,8 @@ class SubnetEntry(Frozen):
     weight_bytes: Count
     quality: float | None = None
     cost: dict[str, float] = Field(default_factory=dict)
+    inputs: tuple[TensorSpec, ...] | None = None
+    outputs: tuple[TensorSpec, ...] | None = None
 
 
 class Finalised(Frozen):
@@ -141,9 +145,12 @@ class Finalised(Frozen):
 
 
 class Manifest(Frozen):
-    """All that is known of a bundle; see the module's docstring for the files beside it."""
+    """All that is known of a bundle; see the module's docstring for the files beside it.
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    ``inputs`` and ``outputs`` are those of the largest subnet.
+    """
+
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     hwnas: str
     form: Literal["space", "subnets"]
     space: Space

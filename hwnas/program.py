@@ -27,6 +27,7 @@ __all__ = [
     "TensorSpec",
     "assemble",
     "check",
+    "input_types",
     "output_names",
     "program_kind",
 ]
@@ -204,6 +205,29 @@ def check(
     if len(set(program.outputs.values())) != len(program.outputs):
         raise SignatureError("two outputs of the network are one value")
     return types
+
+
+def input_types(
+    program: Program, units: Mapping[str, HasSignature], inputs: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    """The network's inputs as ``program`` takes them, which may differ between subnets.
+
+    Args:
+        program: of a subnet.
+        units: signature of each block or segment that is called.
+        inputs: the network's inputs, as its largest subnet takes them.
+
+    Returns:
+        Each of ``inputs``, with the dtype and shape that the first call that reads it wants.
+    """
+    found: dict[str, TensorSpec] = {}
+    for call in program.calls:
+        unit = units.get(call.unit)
+        for name, wanted in zip(call.inputs, unit.inputs if unit else (), strict=False):
+            found.setdefault(name, wanted)
+    return tuple(
+        found.get(spec.name, spec).model_copy(update={"name": spec.name}) for spec in inputs
+    )
 
 
 def program_kind(program: Program, kinds: Mapping[str, str]) -> str:

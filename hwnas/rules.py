@@ -1,21 +1,50 @@
-"""Slots, and the rules that say which combinations of their choices are subnets."""
+"""Slots, what several have in common, and the rules that say which combinations are subnets."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from hwnas.errors import SupernetError
 from hwnas.frozen import Frozen
 
-__all__ = ["EqualChoice", "EquidistantDepth", "PrefixDepth", "Rule", "Slot", "check_rules"]
+__all__ = [
+    "Dimension",
+    "EqualChoice",
+    "EquidistantDepth",
+    "PrefixDepth",
+    "Rule",
+    "Slot",
+    "check_rules",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=]*\Z")
 _RESERVED = frozenset(["max", "min", "net"])
 """What a subnet may be called whatever its choices: the extremes, and one with nothing free."""
+
+
+class Dimension(Frozen):
+    """Something elastic that several slots have in common.
+
+    Such as the resolution of the input, or the width between two stages: a value that all slots
+    that depend on it must agree on, or their signatures would not fit.
+
+    Attributes:
+        name: unique; a value is written after it, as in ``r160``.
+        values: smallest first.
+    """
+
+    name: str
+    values: tuple[NonNegativeInt, ...]
+
+    def written(self, value: int) -> str:
+        """How a value is written in the names of choices and subnets; empty if there is one."""
+        return f"{self.name}{value}" if len(self.values) > 1 else ""
 
 
 class Slot(Frozen):
@@ -23,7 +52,9 @@ class Slot(Frozen):
 
     Attributes:
         name: unique, such as ``stem``, ``layers.7``, ``head``.
-        choices: names of what can stand here, smallest first.
+        choices: names of what can stand here, smallest first, whatever the dimensions.
+        dimensions: names of those that its blocks depend on. A block is a choice at values of
+            these, and is written as ``choice.r160``, or ``r160`` where there is one choice.
         reads: named values that a block here takes, in the order of its arguments.
         writes: named values that it gives, in the order of its results. A value that is written
             again replaces the earlier one for the slots after it.
@@ -31,8 +62,33 @@ class Slot(Frozen):
 
     name: str
     choices: tuple[str, ...] = ("base",)
+    dimensions: tuple[str, ...] = ()
     reads: tuple[str, ...] = ("x",)
     writes: tuple[str, ...] = ("x",)
+
+    def written(self, dimensions: Sequence[Dimension]) -> dict[str, tuple[str, dict[str, int]]]:
+        """How each choice is written at each value of what this slot depends on.
+
+        Args:
+            dimensions: of the space.
+
+        Returns:
+            What is written, to the choice and the values; the last choice changes first.
+        """
+        own = [
+            dimension
+            for name in self.dimensions
+            for dimension in dimensions
+            if dimension.name == name
+        ]
+        found = {}
+        for at in itertools.product(*(dimension.values for dimension in own)):
+            tokens = [dimension.written(value) for dimension, value in zip(own, at, strict=True)]
+            ending = ".".join(filter(None, tokens))
+            for choice in self.choices:
+                text = ".".join(filter(None, (choice if len(self.choices) > 1 else "", ending)))
+                found[text or choice] = (choice, dict(zip(self.dimensions, at, strict=True)))
+        return found
 
 
 class PrefixDepth(Frozen):
@@ -77,14 +133,17 @@ class EqualChoice(Frozen):
 Rule = Annotated[PrefixDepth | EquidistantDepth | EqualChoice, Field(discriminator="kind")]
 
 
-def check_rules(slots: Sequence[Slot], rules: Sequence[Rule]) -> None:
-    """Hold ``slots`` and ``rules`` to what a space may be.
+def check_rules(
+    slots: Sequence[Slot], rules: Sequence[Rule], dimensions: Sequence[Dimension] = ()
+) -> None:
+    """Hold ``slots``, ``rules`` and ``dimensions`` to what a space may be.
 
     Raises:
         SupernetError: a name that is not allowed or not unique, a rule about an unknown slot, two
-            rules of one sort about one slot, depths that cannot be.
+            rules of one sort about one slot, depths that cannot be, a dimension that is unknown,
+            has no values, or changes nothing in some subnet.
     """
-    _check_names(slots, rules)
+    _check_names(slots, rules, dimensions)
     known = {slot.name: slot for slot in slots}
     seen: set[tuple[bool, str]] = set()
     for rule in rules:
@@ -108,6 +167,51 @@ def check_rules(slots: Sequence[Slot], rules: Sequence[Rule]) -> None:
                 )
         else:
             _check_depths(rule)
+    _check_dimensions(slots, rules, dimensions)
+
+
+def _check_dimensions(
+    slots: Sequence[Slot], rules: Sequence[Rule], dimensions: Sequence[Dimension]
+) -> None:
+    for dimension in dimensions:
+        if not dimension.values or list(dimension.values) != sorted(set(dimension.values)):
+            raise SupernetError(
+                f"dimension {dimension.name!r} has the values {dimension.values}",
+                "list each value once, least first",
+            )
+    known = {dimension.name for dimension in dimensions}
+    if len(known) < len(dimensions):
+        names = ", ".join(dimension.name for dimension in dimensions)
+        raise SupernetError(f"two of the dimensions {names} have one name", "rename one of them")
+    for slot in slots:
+        if not known.issuperset(slot.dimensions) or len(set(slot.dimensions)) < len(
+            slot.dimensions
+        ):
+            raise SupernetError(
+                f"slot {slot.name!r} has the dimensions {', '.join(slot.dimensions)}",
+                f"name each once; the space has {', '.join(sorted(known)) or 'none'}",
+            )
+        if len(slot.written(dimensions)) < len(slot.choices) * math.prod(
+            len(d.values) for d in dimensions if d.name in slot.dimensions
+        ):
+            raise SupernetError(
+                f"two choices at slot {slot.name!r} would be written alike, with their dimensions",
+                "give its choices other names, without the names of dimensions",
+            )
+    optional = {
+        name
+        for rule in rules
+        if not isinstance(rule, EqualChoice)
+        for name in rule.slots
+        if any(name not in rule.active(depth) for depth in rule.depths)
+    }
+    used = {d for slot in slots if slot.name not in optional for d in slot.dimensions}
+    for name in sorted(known - used):
+        # Two names for one and the same network would else be two subnets.
+        raise SupernetError(
+            f"dimension {name!r} changes nothing where every slot that depends on it is skipped",
+            "let a slot that every subnet has depend on it",
+        )
 
 
 def _check_depths(rule: PrefixDepth | EquidistantDepth) -> None:
@@ -122,15 +226,18 @@ def _check_depths(rule: PrefixDepth | EquidistantDepth) -> None:
         )
 
 
-def _check_names(slots: Sequence[Slot], rules: Sequence[Rule]) -> None:
+def _check_names(
+    slots: Sequence[Slot], rules: Sequence[Rule], dimensions: Sequence[Dimension]
+) -> None:
     if not slots:
         raise SupernetError("the space has no slots", "declare at least one Slot")
     names = [slot.name for slot in slots]
-    depths = [rule.name for rule in rules if not isinstance(rule, EqualChoice)]
-    for name in [*names, *(c for slot in slots for c in slot.choices), *depths]:
+    others = [rule.name for rule in rules if not isinstance(rule, EqualChoice)]
+    others += [dimension.name for dimension in dimensions]
+    for name in [*names, *(c for slot in slots for c in slot.choices), *others]:
         if not _NAME.match(name):
             raise SupernetError(
-                f"{name!r} is not allowed as the name of a slot, a choice or a rule",
+                f"{name!r} is not allowed as the name of a slot, a choice, a rule or a dimension",
                 "use letters, digits, '_', '.' and '='",
             )
         if name in _RESERVED:

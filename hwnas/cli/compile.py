@@ -30,6 +30,14 @@ __all__ = ["command"]
     help="The supernet's state dict: .safetensors, or .pt read as plain tensors.",
 )
 @click.option(
+    "--resolution",
+    "sides",
+    callback=lambda _context, _option, text: _resolutions(text),
+    metavar="N[,N...]",
+    help="Sides of the input image in pixels, of a network that runs at several: one more "
+    "dimension of the space, with the same weights, as in 160,192,224.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=os.cpu_count() or 1,
@@ -37,7 +45,14 @@ __all__ = ["command"]
     help="Processes that export blocks.",
 )
 @format_option
-def command(supernet: str, path: Path, weights: Path | None, jobs: int, output: str) -> None:
+def command(
+    supernet: str,
+    path: Path,
+    weights: Path | None,
+    sides: tuple[int, ...],
+    jobs: int,
+    output: str,
+) -> None:
     """Compile SUPERNET into a bundle that holds its whole space as blocks.
 
     SUPERNET is a family (vit:s16), an attribute of a module (package.module:attr) or of a file
@@ -46,10 +61,13 @@ def command(supernet: str, path: Path, weights: Path | None, jobs: int, output: 
     """
     from hwnas.compile import compile_supernet
     from hwnas.supernets.reference import load
+    from hwnas.supernets.resolution import set_resolutions
 
     where = supernet.rpartition(":")[0]
     refuse_overlap(path, [weights, Path(where) if where.endswith(".py") else None])
     network = load(supernet, weights)
+    if sides:
+        set_resolutions(network, sides)
     with progress_bar("exporting blocks") as progress:
         bundle = compile_supernet(network, path, reference=supernet, jobs=jobs, progress=progress)
     found = summary(bundle)
@@ -59,3 +77,17 @@ def command(supernet: str, path: Path, weights: Path | None, jobs: int, output: 
         return
     print_summary(found)
     verdict(f"compiled {path}", following)
+
+
+def _resolutions(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value <= 4096 for value in values):
+        raise click.BadParameter(
+            f"{text!r} is not a list of whole numbers of pixels; write 224 or 160,192,224"
+        )
+    return values

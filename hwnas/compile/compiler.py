@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,15 +15,18 @@ from hwnas.compile.onnx_export import OPSET, ExportedBlock
 from hwnas.compile.store import WeightStore
 from hwnas.compile.trace import TracedBlock, trace
 from hwnas.compile.workers import export_all
-from hwnas.graphs import external_tensors, graph_kind, parse_model, point_to, signature
+from hwnas.graphs import graph_kind, parse_model, point_to_stored, signature
 from hwnas.manifest import Block, Manifest, WeightRange
-from hwnas.program import TensorSpec, output_names
+from hwnas.program import TensorSpec, assemble, check, input_types
 from hwnas.space import Space
 from hwnas.supernets.protocol import Supernet
 from hwnas.supernets.reference import portable_reference
 from hwnas.weights import read_layout, write_weights
 
 __all__ = ["compile_supernet"]
+
+_SAMPLED = 100
+"""Random subnets whose signatures are checked where the space has dimensions."""
 
 
 def compile_supernet(
@@ -61,17 +65,40 @@ def compile_supernet(
         if progress is not None:
             progress(finished, len(blocks), block_id)
 
+    exported = export_all(supernet, blocks, reference, jobs, done)
+    try:
+        _write(path, supernet, inputs, blocks, exported, store, reference)
+    except _Wrong as wrong:
+        again = [block for block in blocks if block.id in wrong.blocks]
+        exported |= export_all(supernet, again, reference, jobs, lambda _: None, each=True)
+        _write(path, supernet, inputs, blocks, exported, store, reference)
+    return Bundle.open(path, "space", verify=False)
+
+
+class _Wrong(Exception):
+    """Graphs that were made from others' do not compute what torch does."""
+
+    def __init__(self, blocks: Sequence[str]) -> None:
+        self.blocks = frozenset(blocks)
+
+
+def _write(
+    path: Path,
+    supernet: Supernet,
+    inputs: tuple[TensorSpec, ...],
+    blocks: Sequence[TracedBlock],
+    exported: Mapping[str, ExportedBlock],
+    store: WeightStore,
+    reference: str | None,
+) -> None:
     with write_bundle(path, "space") as writer:
-        exported = export_all(supernet, blocks, reference, jobs, done)
         used = {block.id: _ranges(block, exported[block.id], store) for block in blocks}
         write_weights(writer.folder / WEIGHTS, store.tensors)
         layout = read_layout(writer.folder / WEIGHTS)
         entries = {}
         for block in blocks:
             model = parse_model(exported[block.id].model, block.id)
-            for tensor in external_tensors(model.graph):
-                part = used[block.id][tensor.name]
-                point_to(tensor, WEIGHTS, layout[part.tensor].offset + part.offset, part.length)
+            point_to_stored(model.graph, WEIGHTS, used[block.id], layout)
             model.graph.name = block.id
             data = model.SerializeToString(deterministic=True)
             file = f"blocks/{block.slot}--{block.choice}.onnx"  # no name holds a '-'
@@ -88,12 +115,18 @@ def compile_supernet(
                 outputs=graph_outputs,
                 weights=tuple(dict.fromkeys(used[block.id].values())),
             )
+        _check_dimensions(supernet.space, entries, inputs)
+        program = assemble(supernet.space, supernet.space.largest())
+        types = check(program, entries, inputs)
         manifest = Manifest(
             hwnas=hwnas.__version__,
             form="space",
             space=supernet.space,
             inputs=inputs,
-            outputs=_outputs(supernet.space, blocks),
+            outputs=tuple(
+                types[value].model_copy(update={"name": name})
+                for name, value in program.outputs.items()
+            ),
             weights=writer.weights(),
             blocks=entries,
             provenance={
@@ -104,8 +137,26 @@ def compile_supernet(
             },
         )
         writer.finish(manifest)
-        check_blocks(Bundle(writer.folder, manifest), blocks)
-    return Bundle.open(path, "space", verify=False)
+        guessed = [block.id for block in blocks if exported[block.id].resized]
+        wrong = check_blocks(Bundle(writer.folder, manifest), blocks, guessed)
+        if wrong:
+            raise _Wrong(wrong)
+
+
+def _check_dimensions(
+    space: Space, blocks: Mapping[str, Block], inputs: tuple[TensorSpec, ...]
+) -> None:
+    """Blocks were traced with all other dimensions at their largest; they have to fit anywhere.
+
+    Raises:
+        SignatureError: they do not; names the blocks and both shapes.
+    """
+    if not space.dimensions:
+        return
+    rng = random.Random(0)
+    for subnet in [space.smallest(), *(space.sample(rng) for _ in range(_SAMPLED))]:
+        program = assemble(space, subnet)
+        check(program, blocks, input_types(program, blocks, inputs))
 
 
 def _ranges(
@@ -117,16 +168,3 @@ def _ranges(
         **exported.constants,
     }
     return {name: store.range_of(source.of(tensors)) for name, source in exported.sources.items()}
-
-
-def _outputs(space: Space, blocks: Sequence[TracedBlock]) -> tuple[TensorSpec, ...]:
-    """The network's outputs, typed by the last slot that writes each."""
-    types = {
-        name: spec
-        for block in blocks
-        for name, spec in zip(space.slot(block.slot).writes, block.outputs, strict=True)
-    }
-    return tuple(
-        types[name].model_copy(update={"name": public})
-        for public, name in zip(output_names(space), space.outputs, strict=True)
-    )

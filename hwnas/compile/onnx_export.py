@@ -16,6 +16,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from hwnas.bundle import WEIGHTS
+from hwnas.compile.structure import arguments_of
 from hwnas.compile.trace import OUT
 from hwnas.errors import SupernetError
 from hwnas.program import TensorSpec
@@ -52,13 +53,15 @@ class Source:
 class ExportedBlock:
     """A block's graph: its initialisers are external, ``sources`` says what each one is.
 
-    ``constants`` holds computed tensors that are too large to stay inline.
+    ``constants`` holds computed tensors that are too large to stay inline. ``resized`` says that
+    the graph was made from that of another block.
     """
 
     id: str
     model: bytes
     sources: dict[str, Source]
     constants: dict[str, torch.Tensor]
+    resized: bool = False
 
 
 @contextlib.contextmanager
@@ -89,7 +92,7 @@ def export_block(
     Raises:
         SupernetError: torch cannot export it; names the block and torch's reason.
     """
-    arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
+    arguments = arguments_of(inputs)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         with _quiet(), torch.no_grad():
@@ -107,6 +110,7 @@ def export_block(
         outputs = [name + OUT for name in writes]
         _own_outputs(model.graph, outputs)
         sources = _fold(model, _tensor_names(module), outputs)
+        _drop_zero_biases(model.graph)
     except Exception as error:
         if _interrupted(error):
             raise KeyboardInterrupt from error
@@ -180,6 +184,19 @@ def _fold(model: ir.Model, names: set[str], outputs: Sequence[str]) -> dict[str,
         if not constant.uses():  # the folder leaves its intermediate results behind
             graph.initializers.pop(name)
     return sources
+
+
+def _drop_zero_biases(graph: ir.Graph) -> None:
+    """The exporter gives a convolution without a bias one of zeros, which is as good as none."""
+    for node in graph:
+        bias = node.inputs[2] if node.op_type == "Conv" and len(node.inputs) > 2 else None
+        constant = None if bias is None else ir.convenience.get_const_tensor(bias)
+        if bias is None or constant is None or isinstance(constant, ir.ExternalTensor):
+            continue
+        if not constant.numpy().any():
+            node.resize_inputs(2)
+            if not bias.uses():
+                graph.initializers.pop(str(bias.name), None)
 
 
 def _resolve_slices(graph: ir.Graph, sources: dict[str, Source]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,10 +55,10 @@ def describe(name: str, tensor: torch.Tensor) -> TensorSpec:
 
 
 def trace(supernet: Supernet) -> tuple[tuple[TensorSpec, ...], list[TracedBlock]]:
-    """Run every choice of every slot on the values that reach it.
+    """Run every choice of every slot, at all values of its dimensions, on what reaches it there.
 
     Returns:
-        The network's inputs, and the blocks in the space's order.
+        The network's inputs at the largest values, and the blocks in the space's order.
 
     Raises:
         SupernetError: example inputs are missing, or a block fails; names the slot.
@@ -65,23 +66,24 @@ def trace(supernet: Supernet) -> tuple[tuple[TensorSpec, ...], list[TracedBlock]
             skipped changes the shape of a value; names the slot and both shapes.
     """
     space = supernet.space
-    example = dict(supernet.example_inputs())
-    if set(example) != set(space.inputs):
-        raise SupernetError(
-            f"example_inputs() gives {sorted(example)}, the space takes {list(space.inputs)}",
-            "give one tensor for each name in Space.inputs",
-        )
-    inputs = tuple(describe(name, example[name]) for name in space.inputs)
-    values: dict[str, torch.Tensor] = dict(example)
+    tracer = _Tracer(supernet)
+    inputs = tuple(describe(name, value) for name, value in tracer.values(0, {}).items())
     blocks: list[TracedBlock] = []
-    for slot in space.slots:
-        of_slot = [_run(supernet, slot, choice, values) for choice in slot.choices]
-        _same_outputs(slot, of_slot)
-        written = dict(zip(slot.writes, of_slot[-1].results, strict=True))
-        if slot.name in space.skippable:
-            _may_be_skipped(slot, values, written)
-        values.update(written)
-        blocks += of_slot
+    for index, slot in enumerate(space.slots):
+        at_values: dict[tuple[int, ...], list[str]] = {}
+        for choice in space.written(slot.name):
+            _, at = space.read(slot.name, choice)
+            at_values.setdefault(tuple(at[name] for name in slot.dimensions), []).append(choice)
+        for values, choices in at_values.items():
+            at = dict(zip(slot.dimensions, values, strict=True))
+            before = tracer.values(index, at)
+            of_slot = [_run(supernet, slot, choice, before) for choice in choices]
+            _same_outputs(slot, of_slot)
+            written = dict(zip(slot.writes, of_slot[-1].results, strict=True))
+            if slot.name in space.skippable:
+                _may_be_skipped(slot, before, written)
+            tracer.ran(index, at, written)
+            blocks += of_slot
     always = {n for s in space.slots if s.name not in space.skippable for n in s.writes}
     missing = [name for name in space.outputs if name not in always]
     if missing:
@@ -90,6 +92,61 @@ def trace(supernet: Supernet) -> tuple[tuple[TensorSpec, ...], list[TracedBlock]
             "check Space.outputs and the slots' writes",
         )
     return inputs, blocks
+
+
+class _Tracer:
+    """The values that reach a slot in the largest subnet that has given values of dimensions.
+
+    What was run is kept, by the values of the dimensions that had a say in it.
+    """
+
+    def __init__(self, supernet: Supernet) -> None:
+        self._supernet = supernet
+        self._space = supernet.space
+        self._largest = {d.name: d.values[-1] for d in self._space.dimensions}
+        self._known: dict[tuple[int, tuple[tuple[str, int], ...]], dict[str, torch.Tensor]] = {}
+        self._examples: dict[tuple[tuple[str, int], ...], dict[str, torch.Tensor]] = {}
+
+    def values(self, index: int, at: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        """Name to value before the slot of that index; all dimensions not in ``at`` largest."""
+        everywhere = {**self._largest, **at}
+        values = dict(self._example(everywhere))
+        for i, slot in enumerate(self._space.slots[:index]):
+            key = (i, self._said(i, everywhere))
+            if key not in self._known:
+                own = {name: everywhere[name] for name in slot.dimensions}
+                choice = self._last_choice(slot, own)
+                block = _run(self._supernet, slot, choice, values)
+                self._known[key] = dict(zip(slot.writes, block.results, strict=True))
+            values.update(self._known[key])
+        return values
+
+    def ran(self, index: int, at: Mapping[str, int], written: dict[str, torch.Tensor]) -> None:
+        """What the last choice of that slot wrote, where all other dimensions are largest."""
+        self._known[index, self._said(index, {**self._largest, **at})] = written
+
+    def _said(self, index: int, at: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        names = {name for slot in self._space.slots[: index + 1] for name in slot.dimensions}
+        return tuple((name, at[name]) for name in sorted(names))
+
+    def _last_choice(self, slot: Slot, at: Mapping[str, int]) -> str:
+        written = self._space.written(slot.name)
+        return [c for c in written if self._space.read(slot.name, c)[1] == dict(at)][-1]
+
+    def _example(self, at: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        key = tuple(sorted(at.items()))
+        if key not in self._examples:
+            supernet, space = self._supernet, self._space
+            give: Any = supernet.example_inputs  # with an argument only where there are dimensions
+            example = dict(give(dict(at)) if at else give())
+            if set(example) != set(space.inputs):
+                raise SupernetError(
+                    f"example_inputs() gives {sorted(example)}, the space takes "
+                    f"{list(space.inputs)}",
+                    "give one tensor for each name in Space.inputs",
+                )
+            self._examples[key] = {name: example[name] for name in space.inputs}
+        return self._examples[key]
 
 
 def _run(

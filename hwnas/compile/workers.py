@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +16,16 @@ import safetensors.torch
 import torch
 
 from hwnas.compile.onnx_export import ExportedBlock, export_block
+from hwnas.compile.resize import resize
+from hwnas.compile.structure import structure
 from hwnas.compile.trace import TracedBlock
 from hwnas.errors import HwnasError, SupernetError
 from hwnas.processes import die_with_parent, signals_ignored
 from hwnas.program import TensorSpec
+from hwnas.space import Space
 from hwnas.supernets.protocol import Supernet
 from hwnas.supernets.reference import load
+from hwnas.supernets.resolution import adopt_resolutions
 
 __all__ = ["export_all"]
 
@@ -39,11 +43,12 @@ class _Task:
 _supernet: Supernet | None = None
 
 
-def _start(reference: str, weights: str) -> None:
+def _start(reference: str, weights: str, space: Space) -> None:
     global _supernet
     die_with_parent()
     torch.set_num_threads(1)
     _supernet = load(reference)
+    adopt_resolutions(_supernet, space)
     _supernet.load_state_dict(safetensors.torch.load_file(weights))
 
 
@@ -60,8 +65,10 @@ def export_all(
     reference: str | None,
     jobs: int,
     done: Callable[[str], None],
+    *,
+    each: bool = False,
 ) -> dict[str, ExportedBlock]:
-    """Export every block once.
+    """Export every block; one of those that differ in sizes alone, from which others are made.
 
     Args:
         supernet: for exporting in this process.
@@ -69,29 +76,89 @@ def export_all(
         reference: how other processes load the supernet; without one all is done here.
         jobs: processes at most.
         done: called here with the id of each block as it is finished.
+        each: export each block on its own.
 
     Raises:
         SupernetError: a block cannot be exported.
     """
+    space = supernet.space
+    alike = _Alike(space, each)
     jobs = min(jobs, max(1, len(blocks) // _STARTUP_BLOCKS))
     exported: dict[str, ExportedBlock] = {}
-    if reference is None or jobs == 1:
+    with _exporter(supernet, reference, jobs) as export:
+        running: dict[Future[ExportedBlock], list[TracedBlock]] = {}
+        first: dict[str, list[TracedBlock]] = {}
         for block in blocks:
+            key = alike.key(block)
+            if key is not None and key in first:
+                first[key].append(block)
+                continue
+            group = [block]
+            running[export(block)] = group
+            if key is not None:
+                first[key] = group
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                group = running.pop(future)
+                template = future.result()
+                exported[group[0].id] = template
+                done(group[0].id)
+                for block in group[1:]:
+                    made = resize(template, block)
+                    if made is None:
+                        running[export(block)] = [block]
+                    else:
+                        exported[block.id] = made
+                        done(block.id)
+    return {block.id: exported[block.id] for block in blocks}
+
+
+class _Alike:
+    """Which blocks have graphs that differ in sizes alone; a guess where dimensions differ."""
+
+    def __init__(self, space: Space, each: bool) -> None:
+        self._space, self._each = space, each
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    def key(self, block: TracedBlock) -> str | None:
+        """Equal for such blocks; None for one that is like no other."""
+        if self._each:
+            return None
+        place = (block.slot, self._space.read(block.slot, block.choice)[0])
+        if place not in self._known:
+            writes = self._space.slot(block.slot).writes
+            self._known[place] = structure(block.module, block.inputs, writes)
+        return self._known[place]
+
+
+Export = Callable[[TracedBlock], "Future[ExportedBlock]"]
+
+
+@contextmanager
+def _exporter(supernet: Supernet, reference: str | None, jobs: int) -> Iterator[Export]:
+    """What exports a block, in this process or in others."""
+    if reference is None or jobs == 1:
+
+        def here(block: TracedBlock) -> Future[ExportedBlock]:
+            future: Future[ExportedBlock] = Future()
             writes = supernet.space.slot(block.slot).writes
-            exported[block.id] = export_block(block.id, block.module, block.inputs, writes)
-            done(block.id)
-        return exported
-    tasks = [_Task(block.slot, block.choice, block.inputs) for block in blocks]
+            future.set_result(export_block(block.id, block.module, block.inputs, writes))
+            return future
+
+        yield here
+        return
     with _weights_file(supernet) as weights:
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, context, _start, (reference, str(weights)))
+        arguments = (reference, str(weights), supernet.space)
+        pool = ProcessPoolExecutor(jobs, context, _start, arguments)
+
+        def apart(block: TracedBlock) -> Future[ExportedBlock]:
+            with signals_ignored():  # a worker starts with its first task
+                return pool.submit(_export, _Task(block.slot, block.choice, block.inputs))
+
         try:
-            with signals_ignored():
-                futures = [pool.submit(_export, task) for task in tasks]
-            for future in as_completed(futures):
-                result = future.result()
-                exported[result.id] = result
-                done(result.id)
+            yield apart
         except BrokenProcessPool as error:
             raise SupernetError(
                 "a process that exported blocks was killed or could not load the supernet",
@@ -103,7 +170,6 @@ def export_all(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-    return exported
 
 
 @contextmanager

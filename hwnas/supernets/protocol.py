@@ -12,6 +12,11 @@ the tensors that its choices share. It needs no base class:
   that is a view of one of these tensors is shared: a contiguous one (a prefix of rows, say)
   becomes an offset and a length into the stored tensor; anything else is stored once by content.
 
+Where the space has dimensions, ``block`` gets the choice as it is written with their values
+(``Space.read`` takes it apart), and ``example_inputs(at)`` a mapping of dimension to value.
+``set_resolutions(values)`` is optional: it gives the space the dimension ``r`` with these values,
+and lets a user choose them when compiling.
+
 ``block`` may be called from several processes, each with a supernet of its own loaded from the
 same reference. Only the calling process's weights count, so random initialisation needs no seed.
 """

@@ -13,6 +13,7 @@ from hwnas.errors import SupernetError
 from hwnas.program import output_names
 from hwnas.space import Subnet
 from hwnas.supernets.protocol import SubnetModule, Supernet
+from hwnas.supernets.resolution import adopt_resolutions
 from hwnas.weights import map_weights
 
 __all__ = ["load_weights_of", "torch_runner"]
@@ -28,6 +29,7 @@ def load_weights_of(supernet: Supernet, bundle: Bundle) -> None:
     Raises:
         SupernetError: the supernet is not the one that was compiled.
     """
+    adopt_resolutions(supernet, bundle.manifest.space)
     if supernet.space != bundle.manifest.space:
         raise SupernetError(
             f"the supernet's space is not the one that {bundle.path} was compiled from",

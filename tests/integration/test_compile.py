@@ -136,7 +136,7 @@ def test_blocks_that_compute_nothing_compile_and_run(tmp_path: Path) -> None:
     export_bundle(source, [Wanted(s) for s in subnets], tmp_path / "out")
     records = verify(
         subnets,
-        source.manifest.inputs,
+        source.inputs,
         ("bundle", bundle_runner(tmp_path / "out")),
         {"torch": torch_runner(supernet, source)},
     )
