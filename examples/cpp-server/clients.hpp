@@ -1,6 +1,8 @@
 // Speaks the line protocol of README.md: one thread for each client, which waits for the engine.
 #pragma once
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -18,6 +20,8 @@ class Clients {
   void add(int socket) {
     const timeval patience{30, 0};  // with a client that reads no answers
     ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    const int at_once = 1;  // an answer in two pieces would wait for word of the first one
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
     const std::lock_guard lock(mutex_);
     if (open_.size() < 256) {
       open_.insert(socket);
@@ -41,7 +45,7 @@ class Clients {
     std::FILE* in = ::fdopen(socket, "r");
     std::FILE* out = ::fdopen(second, "w");
     char line[512];
-    Job job(switcher_);
+    Job job(switcher_, engine_.shaped_as());
     while (in && out && !finishing() && std::fgets(line, sizeof line, in) &&
            answer(line, job, in, out) && std::fflush(out) == 0) {
     }
@@ -62,7 +66,9 @@ class Clients {
       engine_.unpin();
     } else if (line.rfind("pin ", 0) == 0) {
       try {
-        engine_.pin(switcher_.find(line.substr(4, line.size() - 5)));
+        const std::size_t subnet = switcher_.find(line.substr(4, line.size() - 5));
+        if (!engine_.fits(subnet)) return std::fputs("error it takes other shapes\n", out) >= 0;
+        engine_.pin(subnet);
       } catch (const hwnas::Error& error) {
         return std::fprintf(out, "error %s; %s\n", error.what(), error.fix().c_str()) > 0;
       }
@@ -75,14 +81,14 @@ class Clients {
 
   bool run(Job& job, std::FILE* in, std::FILE* out) {
     std::size_t i = 0;
-    for (const auto& spec : switcher_.inputs()) {
+    for (const auto& spec : switcher_.inputs(engine_.shaped_as())) {
       if (std::fread(job.inputs[i++], 1, spec.bytes(), in) != spec.bytes()) return false;
     }
     engine_.run(job);
     if (!job.error.empty()) return std::fprintf(out, "error %s\n", job.error.c_str()) > 0;
     std::fprintf(out, "ok %s\n", engine_.name(job.subnet).c_str());
     i = 0;
-    for (const auto& spec : switcher_.outputs()) {
+    for (const auto& spec : switcher_.outputs(engine_.shaped_as())) {
       std::fwrite(job.outputs[i++], 1, spec.bytes(), out);
     }
     return std::ferror(out) == 0;

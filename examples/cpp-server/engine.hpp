@@ -7,16 +7,15 @@
 #include <deque>
 #include <hwnas/switcher.hpp>
 #include <mutex>
-#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
 
 // Memory of one request: a tensor for each input and output, aligned for every dtype.
 struct Job {
-  explicit Job(const hwnas::Switcher& switcher) {
-    for (const auto& spec : switcher.inputs()) inputs.push_back(room(spec));
-    for (const auto& spec : switcher.outputs()) outputs.push_back(room(spec));
+  Job(const hwnas::Switcher& switcher, std::size_t shaped_as) {
+    for (const auto& spec : switcher.inputs(shaped_as)) inputs.push_back(room(spec));
+    for (const auto& spec : switcher.outputs(shaped_as)) outputs.push_back(room(spec));
   }
   double* room(const hwnas::TensorSpec& spec) {
     return memory.emplace_back(spec.bytes() / sizeof(double) + 1).data();
@@ -33,9 +32,12 @@ class Engine {
  public:
   Engine(hwnas::Switcher& switcher, std::size_t workers, double deadline_ms)
       : switcher_(switcher), names_(switcher.names()), deadline_ms_(deadline_ms),
-        order_(names_.size()), served_(names_.size()) {
-    for (std::size_t i = 0; i < names_.size(); ++i) ms_.push_back(measure(i));
-    std::iota(order_.begin(), order_.end(), std::size_t{0});
+        shaped_as_(switcher.current()), ms_(names_.size()), served_(names_.size()) {
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      if (!fits(i)) continue;
+      ms_[i] = measure(i);
+      order_.push_back(i);
+    }
     std::sort(order_.begin(), order_.end(), [&](auto a, auto b) { return ms_[a] > ms_[b]; });
     const std::lock_guard lock(mutex_);  // none starts before all are counted
     while (threads_.size() < workers) threads_.emplace_back([this] { work(); });
@@ -50,6 +52,14 @@ class Engine {
   }
 
   const std::string& name(std::size_t subnet) const { return names_[subnet]; }
+
+  // The subnet whose shapes requests and answers have. A queue mixes requests, so only subnets of
+  // these shapes are served.
+  std::size_t shaped_as() const { return shaped_as_; }
+  bool fits(std::size_t subnet) const {
+    return same(switcher_.inputs(subnet), switcher_.inputs(shaped_as_)) &&
+           same(switcher_.outputs(subnet), switcher_.outputs(shaped_as_));
+  }
 
   // Waits until a worker has filled the outputs of `job`, or set its error.
   void run(Job& job) {
@@ -75,18 +85,25 @@ class Engine {
     const std::lock_guard lock(mutex_);
     std::string text = "{\"current\": \"" + names_[switcher_.current()] +
                        "\", \"switches\": " + std::to_string(switches_);
-    for (std::size_t i = 0; i < names_.size(); ++i) {
-      text += (i ? ", \"" : ", \"subnets\": {\"") + names_[i] + "\": {\"ms\": " +
+    for (const std::size_t i : order_) {
+      text += (i == order_[0] ? ", \"subnets\": {\"" : ", \"") + names_[i] + "\": {\"ms\": " +
               std::to_string(ms_[i]) + ", \"served\": " + std::to_string(served_[i]) + "}";
     }
     return text + "}}";
   }
 
  private:
+  static bool same(const std::vector<hwnas::TensorSpec>& a,
+                   const std::vector<hwnas::TensorSpec>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+      return x.dtype() == y.dtype() && x.shape() == y.shape();
+    });
+  }
+
   // Milliseconds of one run: the median of five, after a first one.
   double measure(std::size_t subnet) {
     using Clock = std::chrono::steady_clock;
-    Job job(switcher_);
+    Job job(switcher_, subnet);
     double ms[6];
     for (double& one : ms) {
       const auto begin = Clock::now();
@@ -137,8 +154,9 @@ class Engine {
   hwnas::Switcher& switcher_;
   const std::vector<std::string> names_;
   const double deadline_ms_;
+  const std::size_t shaped_as_;
   std::vector<double> ms_;
-  std::vector<std::size_t> order_, served_;  // order: slowest first
+  std::vector<std::size_t> order_, served_;  // order: what is served, the slowest first
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<Job*> queue_;

@@ -47,7 +47,7 @@ class Contender(Protocol):
 
 
 def outputs_for(specs: Sequence[TensorSpec]) -> Arrays:
-    """Memory for the outputs of a network."""
+    """Memory for the outputs of a subnet."""
     return {spec.name: np.empty(spec.shape, as_dtype(spec.dtype)) for spec in specs}
 
 
@@ -59,7 +59,7 @@ class Switched:
 
     def runner(self, name: str, feeds: Arrays) -> Runner:
         """As :meth:`Contender.runner`."""
-        run, out = self.switcher.run, outputs_for(self.switcher.outputs)
+        run, out = self.switcher.run, outputs_for(self.switcher.outputs_of(name))
         return Runner(lambda: run(feeds, subnet=name, out=out), out)
 
     def close(self) -> None:

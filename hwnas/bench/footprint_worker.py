@@ -2,7 +2,7 @@
 
 Its one argument is JSON: ``how`` (``native``, ``python``, ``stock``, ``switch``), ``paths``
 (subnet to [model file, folder] for ``stock``, else one folder), ``nothing`` (the same for a network
-of one node), ``specs`` (a bundle with the network's inputs), ``subnets``, ``threads``, ``verify``.
+of one node), ``specs`` (a bundle that says what they take), ``subnets``, ``threads``, ``verify``.
 Prints ``load_ms`` and ``first_ms`` (until the first result), and ``pss_bytes``, null if unknown
 here: what opening and running adds to a process that has already opened and closed the network of
 one node.
@@ -31,7 +31,8 @@ _RUNS = 2
 def main(request: dict[str, Any]) -> dict[str, float | None]:
     """Open, run and measure as ``request`` says."""
     subnets = list(request["subnets"])
-    feeds = random_inputs(Bundle.open(request["specs"], verify=False).manifest.inputs, 0)
+    specs = Bundle.open(request["specs"], verify=False)
+    feeds = {name: random_inputs(specs.inputs(specs.subnet(name)), 0) for name in subnets}
     # The library's own memory and start are not the network's.
     small = Path(request["nothing"])
     manifest = Bundle.open(small, verify=False).manifest
@@ -50,11 +51,11 @@ def main(request: dict[str, Any]) -> dict[str, float | None]:
     start = time.perf_counter_ns()
     opened = _open(request)
     loaded = time.perf_counter_ns()
-    first = opened.runner(subnets[0], feeds)
+    first = opened.runner(subnets[0], feeds[subnets[0]])
     first.run()
     ran = time.perf_counter_ns()
     for name in subnets * _RUNS:
-        opened.runner(name, feeds).run()
+        opened.runner(name, feeds[name]).run()
     gc.collect()
     after = pss_bytes()
     return {

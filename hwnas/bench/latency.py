@@ -205,13 +205,13 @@ def _compare(
     found: _Found,
 ) -> None:
     """One replicate of one subnet."""
-    feeds = random_inputs(bundle.manifest.inputs, 0)
+    feeds = _feeds(bundle, name)
     pair = [one.runner(name, feeds) for one in side.pair]
     stock = pair[0] if side.stock is side.pair[0] else side.stock.runner(name, feeds)
     runners = {key: chain.runner(name, feeds) for key, chain in chains.items()}
     if stock is not pair[0]:
         runners[_STATIC] = pair[0]
-    _compare_outputs(bundle, feeds, stock, runners, found)
+    _compare_outputs(bundle, name, feeds, stock, runners, found)
     order = [*pair, *([] if stock is pair[0] else [stock])]
     timed = [*order, *(run for key, run in runners.items() if key != _STATIC)]
     share = rounds.seconds / rounds.replicates
@@ -229,16 +229,29 @@ def _compare(
     budget = share * _SHARE_SWITCHED / (1 + len(chains))
     found.static_extra_us.append(_extra_us(pair[0], [pair[1]], budget))
     for key, chain in chains.items():
-        others = [chain.runner(n, feeds) for n in bundle.manifest.subnets if n != name]
+        others = [
+            chain.runner(other, _feeds(bundle, other))
+            for other in bundle.manifest.subnets
+            if other != name
+        ]
         if others:
             found.extra_us.setdefault(key, []).append(_extra_us(runners[key], others, budget))
 
 
+def _feeds(bundle: Bundle, name: str, seed: int = 0) -> Arrays:
+    return random_inputs(bundle.inputs(bundle.subnet(name)), seed)
+
+
 def _compare_outputs(
-    bundle: Bundle, feeds: Arrays, stock: Runner, runners: Mapping[str, Runner], found: _Found
+    bundle: Bundle,
+    name: str,
+    feeds: Arrays,
+    stock: Runner,
+    runners: Mapping[str, Runner],
+    found: _Found,
 ) -> None:
     for seed in range(_SEEDS):
-        for key, array in random_inputs(bundle.manifest.inputs, seed).items():
+        for key, array in _feeds(bundle, name, seed).items():
             feeds[key][...] = array
         stock.run()
         for key, one in runners.items():

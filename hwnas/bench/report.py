@@ -20,6 +20,7 @@ from hwnas.errors import BundleError
 from hwnas.profile.fingerprint import Fingerprint, read_fingerprint
 from hwnas.profile.interleave import Rounds
 from hwnas.runtime.native import native_missing
+from hwnas.runtime.switcher import largest_subnet
 
 __all__ = ["Report", "compare_all"]
 
@@ -32,7 +33,7 @@ class Report:
         subnets: each subnet's comparison.
         footprints: by contender: memory, load time and bytes.
         switch_us: by contender, the call that makes a subnet current, from Python.
-        largest: the subnet with the most weights.
+        largest: the subnet with the most weights; of several, the one with the largest inputs.
         missing: why the native chain was not measured; None if it was.
         finalised: the bundle is finalised for this machine.
         exported: statics are what ``--to onnx`` wrote, not joined from the bundle's segments.
@@ -164,7 +165,7 @@ def compare_all(
     rounds = rounds or Rounds()
     missing = native_missing()
     entries = bundle.manifest.subnets
-    largest = max(entries, key=lambda name: entries[name].weight_bytes)
+    largest = largest_subnet(bundle.manifest)
     contenders = 3 + 3 * (missing is None) + (onnx_switch is not None)
     total = processes * contenders + rounds.replicates * len(entries)
     done = 0

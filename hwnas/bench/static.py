@@ -137,10 +137,12 @@ def _write(
 ) -> Static:
     """Write ``model`` as a bundle of one segment; the segment's file is the static export."""
     inputs, outputs = signature(model.graph)
-    source = bundle.manifest
-    fits = sorted(inputs, key=_by_name) == sorted(source.inputs, key=_by_name) and sorted(
-        outputs, key=_by_name
-    ) == sorted(source.outputs, key=_by_name)
+    entry = bundle.entry(name)
+    wanted = entry.inputs or bundle.manifest.inputs, entry.outputs or bundle.manifest.outputs
+    fits = all(
+        sorted(own, key=_by_name) == sorted(specs, key=_by_name)
+        for own, specs in zip((inputs, outputs), wanted, strict=True)
+    )
     if not fits and not any_io:
         raise BundleError(
             f"the static export of {name} does not take and give what {bundle.path} does",
@@ -155,13 +157,12 @@ def _write(
     values = {spec.name: f"out.{i}" for i, spec in enumerate(outputs)}
     call = Call(unit=_UNIT, inputs=tuple(s.name for s in inputs), outputs=tuple(values.values()))
     program = Program(inputs=call.inputs, calls=(call,), outputs=values)
-    entry = bundle.entry(name)
     static = SubnetEntry(choices=entry.choices, program=program, kind=entry.kind, weight_bytes=used)
     writer.finish(
         Manifest(
             hwnas=hwnas.__version__,
             form="subnets",
-            space=source.space,
+            space=bundle.manifest.space,
             inputs=inputs,
             outputs=outputs,
             # Hashed once: it is one file under many names.

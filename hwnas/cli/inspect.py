@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 
 from hwnas.bundle import Bundle, bytes_used
 from hwnas.cli.output import format_option, human_bytes, print_fields, print_json, print_table
+from hwnas.program import TensorSpec
 
 __all__ = ["command", "print_summary", "summary"]
 
@@ -26,8 +27,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     used = bytes_used(graphs)
     common: dict[str, Any] = {
         "form": manifest.form,
-        "inputs": {spec.name: str(spec) for spec in manifest.inputs},
-        "outputs": {spec.name: str(spec) for spec in manifest.outputs},
+        **_shapes(bundle),
         "kinds": len({graph.kind for graph in graphs}),
         "bytes_stored": stored,
         "bytes_shared": apart - used,
@@ -35,10 +35,12 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "written_by": f"hwnas {manifest.hwnas}",
     }
     if manifest.form == "space":
+        elastic = {d.name: list(d.values) for d in manifest.space.dimensions}
         return {
             "subnets": manifest.space.count(),
             "slots": len(manifest.space.slots),
             "blocks": len(manifest.blocks),
+            **({"dimensions": elastic} if elastic else {}),
             **common,
         }
     made_for = str(manifest.finalised) if manifest.finalised else "any machine (portable)"
@@ -48,6 +50,32 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         **common,
         "runs_on": made_for,
     }
+
+
+def _shapes(bundle: Bundle) -> dict[str, dict[str, str]]:
+    """What the network takes and gives, with sizes that differ between subnets as a range."""
+    manifest, space = bundle.manifest, bundle.manifest.space
+    takes, gives = [manifest.inputs], [manifest.outputs]
+    if manifest.form == "space":
+        takes.append(bundle.inputs(space.smallest()))
+        gives.append(bundle.outputs(space.smallest()))
+    takes += [entry.inputs for entry in manifest.subnets.values() if entry.inputs]
+    gives += [entry.outputs for entry in manifest.subnets.values() if entry.outputs]
+    return {
+        side: {specs[0].name: _range(specs) for specs in zip(*found, strict=True)}
+        for side, found in (("inputs", takes), ("outputs", gives))
+    }
+
+
+def _range(specs: Sequence[TensorSpec]) -> str:
+    """One tensor of several subnets, as in ``float32[1,3,160 to 224,160 to 224]``."""
+    if len({len(spec.shape) for spec in specs}) > 1:
+        return " or ".join(dict.fromkeys(map(str, specs)))
+    sizes = [
+        str(min(size)) if min(size) == max(size) else f"{min(size)} to {max(size)}"
+        for size in zip(*(spec.shape for spec in specs), strict=True)
+    ]
+    return f"{specs[0].dtype}[{','.join(sizes)}]"
 
 
 @click.command("inspect")
@@ -77,6 +105,8 @@ def print_summary(found: Mapping[str, Any]) -> None:
 
 
 def _readable(key: str, value: object) -> str:
+    if key == "dimensions" and isinstance(value, dict):
+        return "; ".join(f"{n} of {', '.join(map(str, sizes))}" for n, sizes in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{name} {spec}" for name, spec in value.items())
     if isinstance(value, int):
@@ -106,22 +136,31 @@ def _space(bundle: Bundle) -> dict[str, Any]:
 def _print_space(bundle: Bundle) -> None:
     space = bundle.manifest.space
     if bundle.manifest.form == "subnets":
+        subnets = bundle.manifest.subnets
+        elastic = any(entry.inputs for entry in subnets.values())
         rows = [
             [
                 name,
                 human_bytes(entry.weight_bytes),
                 len(entry.program.calls),
                 _quality(entry.quality),
+                *([", ".join(map(str, entry.inputs or bundle.manifest.inputs))] if elastic else []),
             ]
-            for name, entry in bundle.manifest.subnets.items()
+            for name, entry in subnets.items()
         ]
-        print_table(["subnet", "weights", "segments", "quality"], rows)
+        print_table(["subnet", "weights", "segments", "quality", "takes"][: 4 + elastic], rows)
         return
     rows = [
-        [slot.name, ", ".join(slot.choices), "yes" if slot.name in space.skippable else "no"]
+        [
+            slot.name,
+            ", ".join(slot.choices),
+            *([", ".join(slot.dimensions)] if space.dimensions else []),
+            "yes" if slot.name in space.skippable else "no",
+        ]
         for slot in space.slots
     ]
-    print_table(["slot", "choices", "can be skipped"], rows)
+    columns = ["slot", "choices", *(["depends on"] if space.dimensions else []), "can be skipped"]
+    print_table(columns, rows)
     for rule in space.rules:
         depths = getattr(rule, "depths", None)
         what = f"depth {', '.join(map(str, depths))}" if depths else "one choice for all"

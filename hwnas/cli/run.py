@@ -50,9 +50,9 @@ def command(
     if path is not None:
         refuse_overlap(path, [bundle, source])
     with Switcher(bundle, subnet=subnet, threads=threads) as switcher:
-        feeds = _read_npz(source) if source else random_inputs(switcher.inputs, 0)
-        results = switcher.run(feeds)
         current = switcher.current
+        feeds = _read_npz(source) if source else random_inputs(switcher.inputs_of(current), 0)
+        results = switcher.run(feeds)
     if path is not None:
         with atomic_file(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **results)

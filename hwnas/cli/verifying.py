@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hwnas import plugins
 from hwnas.bundle import Bundle
+from hwnas.cli.supernet import supernet_of
 from hwnas.errors import UsageError
 from hwnas.export import (
     Runner,
@@ -36,18 +36,7 @@ def torch_reference(source: Bundle, wanted: Sequence[Wanted], supernet: str | No
             "only",
             "compare with ONNX alone: --verify onnx",
         )
-    recorded = source.manifest.provenance.get("supernet")
-    reference = supernet
-    if supernet is None and isinstance(recorded, str):
-        family = recorded.partition(":")[0]
-        reference = recorded if family in plugins.names(plugins.SUPERNETS) else None
-    if reference is None:
-        named = f" ({recorded!r})" if isinstance(recorded, str) else ""
-        raise UsageError(
-            f"to verify against torch, say which network {source.path} was compiled from{named}",
-            "give --supernet path/net.py:attr or module:attr; or compare with ONNX alone: "
-            "--verify onnx",
-        )
+    reference = supernet_of(source, supernet, "; or compare with ONNX alone: --verify onnx")
     from hwnas.supernets.reference import load
     from hwnas.supernets.runner import torch_runner
 
@@ -72,7 +61,7 @@ def verified(
         references = dict([reference])
         if torch is not None:
             references["torch"] = torch
-        return verify(subnets, source.manifest.inputs, (form, artifact), references)
+        return verify(subnets, source.inputs, (form, artifact), references)
 
 
 def _folded(item: Wanted) -> Wanted:

@@ -55,7 +55,9 @@ def _planned(source: Bundle, plan: Path) -> list[Wanted]:
     found = []
     for chosen in loaded.subnets:
         cost = chosen.measured or chosen.predicted
-        known = {"p50_ms": cost.p50_ms, "p95_ms": cost.p95_ms, "measured": float(cost.measured)}
+        times = {"p50_ms": cost.p50_ms, "p95_ms": cost.p95_ms}
+        known = {name: ms for name, ms in times.items() if ms is not None}
+        known["measured"] = float(cost.measured)
         subnet = source.manifest.space.find(chosen.spec)
         found.append(Wanted(subnet, chosen.quality, known, OwnNorms({}, chosen.norm)))
     return found

@@ -15,7 +15,7 @@ from hwnas.export.weights import WeightCut
 from hwnas.link import link, link_finalised
 from hwnas.link.optimise import OPTIONS
 from hwnas.manifest import Finalised, Manifest, Segment, SubnetEntry
-from hwnas.program import Program
+from hwnas.program import Program, TensorSpec
 from hwnas.runtime.isa import here
 from hwnas.runtime.ort import onnxruntime as ort
 
@@ -147,6 +147,8 @@ def _finish(
             ),
             quality=item.quality,
             cost=item.cost if item.norms is None else {},  # it was measured without them
+            inputs=_unless(bundle.inputs(item.subnet), source.inputs),
+            outputs=_unless(bundle.outputs(item.subnet), source.outputs),
         )
         for item in wanted
     }
@@ -164,6 +166,12 @@ def _finish(
             provenance={**source.provenance, "link": dict(notes)} if notes else source.provenance,
         )
     )
+
+
+def _unless(
+    own: tuple[TensorSpec, ...], network: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...] | None:
+    return None if own == network else own
 
 
 def _kind(bundle: Bundle, item: Wanted) -> str:

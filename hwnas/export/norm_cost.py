@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from onnx import GraphProto
 
@@ -44,18 +45,18 @@ class NormCost:
 
 def norm_costs(bundle: Bundle, wanted: Sequence[Wanted], *, seconds: float = 1.0) -> list[NormCost]:
     """Measure every subnet of ``wanted`` that has statistics of its own; ``seconds`` for each."""
-    feeds = random_inputs(bundle.manifest.inputs, 0)
     folder = str(bundle.path.resolve())
     costs = []
     for item in wanted:
         if item.norms is None:
             continue
+        feeds = random_inputs(bundle.inputs(item.subnet), 0)
         models = [whole(bundle, item.subnet, replace(item.norms, mode=mode)) for mode in _MODES]
         what = f"{item.subnet.name} with its own statistics"
         sessions = [
             open_model(model.SerializeToString(), folder, what, shared=False) for model in models
         ]
-        runs = [lambda session=session: session.run(None, feeds) for session in sessions]
+        runs = [partial(session.run, None, feeds) for session in sessions]
         with pinned(1):
             times, _ = interleave(runs, seconds, 5)
         costs.append(

@@ -28,6 +28,7 @@ from hwnas.files import atomic_directory
 from hwnas.link import link_finalised
 from hwnas.link.gates import INDEX, merge_programs
 from hwnas.link.optimise import OPTIONS, Level
+from hwnas.program import TensorSpec
 from hwnas.runtime.isa import here
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.space import Subnet
@@ -61,12 +62,14 @@ def export_onnx_switch(
         The model's file, alone in a list.
 
     Raises:
-        UsageError: fewer than two subnets, or a network with an input or output named ``subnet``.
+        UsageError: fewer than two subnets, subnets that take or give other shapes, or a network
+            with an input or output named ``subnet``.
         HwnasError: the runtime refuses a graph, or the disk is full.
     """
-    path, source = Path(path), bundle.manifest
+    path = Path(path)
     if len({item.subnet.name for item in wanted}) < 2:
         raise UsageError("one subnet leaves nothing to switch", "name more, or use --to onnx")
+    inputs = _one_signature(bundle, wanted)
     programs = {item.subnet.name: bundle.program(item.subnet) for item in wanted}
     for program in programs.values():
         if INDEX in (*program.inputs, *program.outputs):
@@ -79,7 +82,7 @@ def export_onnx_switch(
     with atomic_directory(path, "switchable ONNX model") as folder:
         with link_finalised(bundle, programs, folder, norms=norms, level=level) as linked:
             linked.write_weights(folder)
-            model = merge_programs(linked.segments, linked.programs, source.inputs)
+            model = merge_programs(linked.segments, linked.programs, inputs)
         properties = {
             _NAMES: json.dumps(list(programs)),
             "hwnas.version": hwnas.__version__,
@@ -92,6 +95,23 @@ def export_onnx_switch(
         if accept is not None:
             accept(folder)
     return [path / MODEL]
+
+
+def _one_signature(bundle: Bundle, wanted: Sequence[Wanted]) -> tuple[TensorSpec, ...]:
+    """What all of ``wanted`` take; one model has one shape for each input and output."""
+    first = wanted[0].subnet
+    takes, gives = bundle.inputs(first), bundle.outputs(first)
+    for item in wanted[1:]:
+        own = (*bundle.inputs(item.subnet), *bundle.outputs(item.subnet))
+        for one, other in zip((*takes, *gives), own, strict=True):
+            if one != other:
+                raise UsageError(
+                    f"{one.name!r} is {one} in {first.name} and {other} in {item.subnet.name}, and "
+                    "one ONNX model has one shape for it",
+                    "export one model for each shape, with its subnets alone; or use --to bundle, "
+                    "which switches between shapes",
+                )
+    return takes
 
 
 def switch_runner(folder: Path) -> Runner:

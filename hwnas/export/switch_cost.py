@@ -66,10 +66,10 @@ def switch_cost(
     """
     data = (folder / MODEL).read_bytes()
     switch = open_model(data, str(folder.resolve()), str(folder / MODEL), shared=False)
-    feeds = random_inputs(bundle.manifest.inputs, 0)
     found = []
     for item in wanted:
         name = item.subnet.name
+        feeds = random_inputs(bundle.inputs(item.subnet), 0)
         whole_model = whole(bundle, item.subnet, item.norms).SerializeToString()
         place = str(bundle.path.resolve())
         sessions = [open_model(whole_model, place, name, shared=False) for _ in range(2)]

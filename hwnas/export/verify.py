@@ -47,7 +47,7 @@ class Verification:
 
 def verify(
     subnets: Sequence[Subnet],
-    inputs: Sequence[TensorSpec],
+    inputs: Callable[[Subnet], Sequence[TensorSpec]],
     artifact: tuple[str, Runner],
     references: Mapping[str, Runner],
     *,
@@ -57,7 +57,7 @@ def verify(
 
     Args:
         subnets: what to compare.
-        inputs: the network's inputs.
+        inputs: gives what a subnet takes, as :meth:`hwnas.bundle.Bundle.inputs`.
         artifact: name and runner of what ships.
         references: name and runner of each thing to compare with, such as torch.
         rounds: how many inputs.
@@ -73,7 +73,7 @@ def verify(
     for subnet in subnets:
         worst = dict.fromkeys(references, Difference(0.0, 0.0))
         for seed in range(rounds):
-            feeds = random_inputs(inputs, seed)
+            feeds = random_inputs(inputs(subnet), seed)
             got = run(subnet, feeds)
             for reference, other in references.items():
                 for output, wanted in other(subnet, feeds).items():

@@ -13,6 +13,7 @@ from hwnas.bundle import WEIGHTS
 from hwnas.errors import HwnasError
 from hwnas.graphs import point_to
 from hwnas.link.clusters import Cluster, order
+from hwnas.link.hops import HopTypes
 from hwnas.link.keys import KeyedGraph, KeyedNode, Source
 from hwnas.link.pool import Pooled
 from hwnas.link.rename import rename_node
@@ -124,7 +125,7 @@ def _entering(segment: str, cluster: Cluster, nodes: Mapping[str, KeyedNode]) ->
 def emit(
     name: str,
     cluster: Cluster,
-    types: Mapping[Source, TensorSpec],
+    types: HopTypes,
     opsets: Sequence[onnx.OperatorSetIdProto],
     ir_version: int,
 ) -> tuple[ModelProto, dict[str, Pooled]]:
@@ -133,7 +134,7 @@ def emit(
     Args:
         name: of the segment.
         cluster: what it holds.
-        types: dtype and shape of every value that crosses segments, and of network inputs.
+        types: of every value that crosses segments, and of what subnets take.
         opsets: the same for all segments, so that they can be merged again.
         ir_version: of the finished graphs.
 
@@ -148,16 +149,16 @@ def emit(
     graph.name = name
     local = {source: f"out{i}" for i, source in enumerate(cluster.outputs)}
     for i, port in enumerate(cluster.ports):
-        odd = next((s for s in port if not types[s].fits(types[port[0]])), None)
+        taken = [types.of(s, subnet) for s, subnet in zip(port, cluster.subnets, strict=True)]
+        odd = next((spec for spec in taken if not spec.fits(taken[0])), None)
         if odd is not None:
             raise HwnasError(
-                f"segment {name!r} would take {types[port[0]]} in one subnet and {types[odd]} in "
-                "another",
+                f"segment {name!r} would take {taken[0]} in one subnet and {odd} in another",
                 "export them as two bundles",
             )
-        graph.input.append(_declare(f"in{i}", types[port[0]]))
+        graph.input.append(_declare(f"in{i}", taken[0]))
     for i, source in enumerate(cluster.outputs):
-        graph.output.append(_declare(f"out{i}", types[source]))
+        graph.output.append(_declare(f"out{i}", types.of(source, cluster.subnets[0])))
     names: dict[object, str] = {}
     external: dict[str, Pooled] = {}
     for position, keyed in enumerate(cluster.nodes):

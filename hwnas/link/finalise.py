@@ -26,8 +26,8 @@ from hwnas.errors import UsageError
 from hwnas.graphs import point_to_stored
 from hwnas.link.clusters import find_clusters
 from hwnas.link.emit import Segments, covered, emit
-from hwnas.link.hops import merge_types, read_types
-from hwnas.link.keys import KeyedGraph, Source, key_nodes
+from hwnas.link.hops import HopTypes, read_types
+from hwnas.link.keys import KeyedGraph, key_nodes
 from hwnas.link.load import load_graphs
 from hwnas.link.merge import merge
 from hwnas.link.norms import OwnNorms, apply_norms
@@ -35,7 +35,7 @@ from hwnas.link.optimise import Level, optimise
 from hwnas.link.pool import Pool, Pooled
 from hwnas.link.rings import split_rings
 from hwnas.manifest import WeightRange
-from hwnas.program import Call, Program, TensorSpec, check
+from hwnas.program import Call, Program, check
 from hwnas.weights import read_layout, write_weights
 
 __all__ = ["FinalisedLink", "link_finalised"]
@@ -155,10 +155,10 @@ class _Linker:
             graphs[name], finished[name] = self._keyed(name, programs[name], model)
         clusters = find_clusters(graphs)
         hops = [source for cluster in clusters for source in cluster.outputs]
-        types: dict[Source, TensorSpec] = {}
+        types = HopTypes()
         for name, graph in graphs.items():
-            inputs = self._bundle.manifest.inputs
-            merge_types(types, read_types(finished[name], graph, self._pool, hops, inputs))
+            inputs = self._bundle.inputs_of(programs[name])
+            types.add(name, inputs, read_types(finished[name], graph, self._pool, hops, inputs))
         first = next(iter(finished.values()))
         segments = Segments.named(clusters)
         domains = {n.node.domain for c in clusters for n in c.nodes} | {""}
@@ -202,7 +202,7 @@ class _Linker:
             calls=tuple(calls),
             outputs={public: value[v] for public, v in program.outputs.items()},
         )
-        types = check(own, self._bundle.graphs, self._bundle.manifest.inputs)
+        types = check(own, self._bundle.graphs, self._bundle.inputs_of(own))
         models = {call.unit: self._models[call.unit] for call in calls}
         if name in self._norms:
             models = apply_norms(self._bundle, models, self._norms[name], name)
@@ -233,7 +233,8 @@ def _shapes(model: ModelProto) -> dict[str, str]:
     """Every value of a graph, with its shape as far as ONNX can infer it."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     names = [name for node in graph.node for name in node.output if name]
-    found = dict.fromkeys([*names, *(tensor.name for tensor in graph.initializer)], "")
+    names += [value.name for value in (*graph.input, *graph.initializer)]
+    found = dict.fromkeys(names, "")
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim
         if value.name in found:

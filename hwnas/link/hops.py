@@ -6,6 +6,7 @@ The runtime's own operators have no shape inference outside it, so the graph is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import onnx
 from onnx import ModelProto
@@ -19,7 +20,37 @@ from hwnas.runtime.inputs import random_inputs
 from hwnas.runtime.ort import onnxruntime as ort
 from hwnas.runtime.session import session_options
 
-__all__ = ["merge_types", "read_types"]
+__all__ = ["HopTypes", "read_types"]
+
+
+@dataclass
+class HopTypes:
+    """Types of the values that cross segments: results of nodes, and what each subnet takes."""
+
+    _results: dict[Source, TensorSpec] = field(default_factory=dict)
+    _inputs: dict[tuple[str, str], TensorSpec] = field(default_factory=dict)
+
+    def add(
+        self, subnet: str, inputs: Iterable[TensorSpec], results: Mapping[Source, TensorSpec]
+    ) -> None:
+        """Add one subnet's types; what several subnets share must have one type.
+
+        Raises:
+            HwnasError: a shared value has two types.
+        """
+        self._inputs.update({(subnet, spec.name): spec for spec in inputs})
+        for source, spec in results.items():
+            known = self._results.setdefault(source, spec)
+            if not known.fits(spec):
+                raise HwnasError(
+                    f"two subnets share a node that gives {known} in one and {spec} in another",
+                    "export them as two bundles",
+                )
+
+    def of(self, source: Source, subnet: str) -> TensorSpec:
+        """The type of ``source`` in ``subnet``."""
+        name, index = source
+        return self._inputs[subnet, name] if index < 0 else self._results[source]
 
 
 def read_types(
@@ -29,14 +60,14 @@ def read_types(
     wanted: Iterable[Source],
     inputs: tuple[TensorSpec, ...],
 ) -> dict[Source, TensorSpec]:
-    """Types of those of ``wanted`` that this subnet computes, and of its inputs.
+    """Types of those of ``wanted`` that this subnet computes.
 
     Args:
         finished: the subnet's finished graph; its weights are read from ``pool``.
         graph: the same, keyed.
         pool: that ``graph`` was keyed with.
         wanted: results of nodes, of this subnet and of others.
-        inputs: the network's inputs.
+        inputs: what the subnet takes.
     """
     names = {(node.key, i): name for node in graph.nodes for i, name in enumerate(node.node.output)}
     asked = {source: names[source] for source in wanted if names.get(source)}
@@ -51,10 +82,10 @@ def read_types(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     results = session.run(list(asked.values()), random_inputs(inputs, 0))
-    types: dict[Source, TensorSpec] = {(spec.name, -1): spec for spec in inputs}
-    for source, array in zip(asked, results, strict=True):
-        types[source] = TensorSpec(name="hop", dtype=array.dtype.name, shape=array.shape)
-    return types
+    return {
+        source: TensorSpec(name="hop", dtype=array.dtype.name, shape=array.shape)
+        for source, array in zip(asked, results, strict=True)
+    }
 
 
 def _read_from(pool: Pool, graph: KeyedGraph, model: ModelProto) -> None:
@@ -67,17 +98,3 @@ def _read_from(pool: Pool, graph: KeyedGraph, model: ModelProto) -> None:
             name = tensor.name
             tensor.CopyFrom(weight)
             tensor.name = name
-
-
-def merge_types(into: dict[Source, TensorSpec], found: Mapping[Source, TensorSpec]) -> None:
-    """Add one subnet's types; what several subnets share must have one type.
-
-    Raises:
-        HwnasError: a shared value has two types.
-    """
-    for source, spec in found.items():
-        if not into.setdefault(source, spec).fits(spec):
-            raise HwnasError(
-                f"two subnets share a node that gives {into[source]} in one and {spec} in another",
-                "export them as two bundles",
-            )

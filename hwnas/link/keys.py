@@ -93,6 +93,7 @@ def key_nodes(finished: Finished, shapes: Mapping[str, str], pool: Pool, inline:
             bare.raw_data = array.tobytes()
             weights[tensor.name] = bare
             digests[tensor.name] = bare.SerializeToString(deterministic=True).hex()
+    taken = " ".join(shapes.get(value.name, "") for value in graph.input)
     seen: Counter[str] = Counter()
     nodes = []
     for node in graph.node:
@@ -101,8 +102,11 @@ def key_nodes(finished: Finished, shapes: Mapping[str, str], pool: Pool, inline:
         own = {name: weights[name] for name in names if name in weights}
         label = _label(node, known)
         identity = label or " ".join(f"{key}:{i}" for key, i in reads.values())
-        # Widths that are not cut give other shapes to values of one name.
+        # Widths that are not cut, and dimensions, give other shapes to values of one name.
         identity += "".join(f" {shapes.get(name, '')}" for name in (*node.input, *node.output))
+        # What the optimiser has laid out otherwise has a shape that ONNX does not know: that of
+        # the value it stands for, or else what the subnet takes, tells it apart.
+        identity += f" {shapes[label] or taken}" if label else ""
         key = _digest(node, identity, digests)
         seen[key] += 1
         key = f"{key}.{seen[key]}"

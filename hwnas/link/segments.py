@@ -66,7 +66,7 @@ def link(bundle: Bundle, subnets: Sequence[Subnet]) -> Linked:
     programs: dict[str, Program] = {}
     for name, runs in cut(whole).items():
         calls = []
-        types = check(whole[name], bundle.graphs, bundle.manifest.inputs)
+        types = check(whole[name], bundle.graphs, bundle.inputs_of(whole[name]))
         for run in runs:
             key = _shape(run)
             if key not in names:

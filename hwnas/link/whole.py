@@ -36,5 +36,5 @@ def _join(bundle: Bundle, program: Program, name: str, norms: OwnNorms | None) -
     if norms is not None:
         models = apply_norms(bundle, models, norms, name)
     inputs = {value: value for value in program.inputs}
-    types = check(program, bundle.graphs, bundle.manifest.inputs)
+    types = check(program, bundle.graphs, bundle.inputs_of(program))
     return merge(program.calls, models, inputs, program.outputs, types, name)

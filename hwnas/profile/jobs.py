@@ -51,7 +51,7 @@ def subnet_job(bundle: Bundle, subnet: Subnet, model: bytes) -> Job:
         label=subnet.spec,
         model=model,
         folder=bundle.path,
-        inputs=_tensors(bundle.manifest.inputs),
+        inputs=_tensors(bundle.inputs(subnet)),
     )
 
 

@@ -12,11 +12,21 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import InputError
+from hwnas.errors import InputError, shorten
 
-__all__ = ["as_dtype", "check_overlap", "given", "refuse_names", "refuse_overlap", "taken"]
+__all__ = [
+    "Takers",
+    "as_dtype",
+    "check_overlap",
+    "given",
+    "refuse_names",
+    "refuse_overlap",
+    "taken",
+]
 
 Array = NDArray[Any]
+Takers = Mapping[tuple[str, np.dtype[Any], tuple[int, ...]], Sequence[str]]
+"""Name, dtype and shape of an input to the subnets that take it."""
 _UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError)
 _IN_MEMORY = "give a NumPy array, a torch tensor on the CPU, or another array in CPU memory"
 
@@ -29,11 +39,24 @@ def as_dtype(name: str) -> np.dtype[Any]:
 
 
 def given(
-    inputs: Mapping[str, Any], name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    inputs: Mapping[str, Any],
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    subnet: str = "",
+    takers: Takers | None = None,
 ) -> Array:
     """The input ``name`` as an array that a runtime can read: C-contiguous and aligned.
 
     It is the caller's memory where that is so already, and a copy elsewhere.
+
+    Args:
+        inputs: what the caller gives.
+        name: of the input.
+        dtype: that is wanted.
+        shape: that is wanted.
+        subnet: that wants it; for messages, as the next one.
+        takers: where subnets take different shapes: which of them take what.
 
     Raises:
         InputError: it is missing, not in CPU memory, or of another dtype or shape.
@@ -53,19 +76,31 @@ def given(
             f"the input {name!r} cannot be read as an array: {reason}", _IN_MEMORY
         ) from error
     if array.dtype != dtype or array.shape != shape:
+        who = f"subnet {subnet!r}" if takers else "the network"
         raise InputError(
             f"the input {name!r} is {_described(array.dtype, array.shape)}, "
-            f"the network takes {_described(dtype, shape)}",
-            f"convert it, for example with numpy's astype({dtype.name!r}) and reshape",
+            f"{who} takes {_described(dtype, shape)}",
+            _fit(array, name, dtype, takers or {}),
         )
     fine = array.flags.c_contiguous and array.flags.aligned
     return array if fine else array.copy(order="C")
 
 
 def taken(
-    out: Mapping[str, Any], name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    out: Mapping[str, Any],
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    subnet: str = "",
 ) -> Array | None:
     """The caller's memory for the output ``name``; None if it gives none.
+
+    Args:
+        out: what the caller gives.
+        name: of the output.
+        dtype: of what is written.
+        shape: of what is written.
+        subnet: that writes it; for messages, where other subnets may write other shapes.
 
     Raises:
         InputError: a result cannot be written there.
@@ -85,7 +120,8 @@ def taken(
         or not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable)
     ):
         raise InputError(
-            f"the array for output {name!r} cannot take it",
+            f"the array for output {name!r} cannot take it"
+            + (f" from subnet {subnet!r}" if subnet else ""),
             f"give a writeable C-contiguous array of {_described(dtype, shape)} in CPU memory",
         )
     return array
@@ -147,6 +183,20 @@ def _from_torch(tensor: Any) -> Array:
     # NumPy knows bfloat16 only by way of ml_dtypes: pass its bits as int16.
     int16 = plain.new_empty(0).short().dtype
     return np.asarray(plain.view(int16)).view(as_dtype("bfloat16"))
+
+
+def _fit(array: Array, name: str, dtype: np.dtype[Any], takers: Takers) -> str:
+    """What to do with an input that does not fit the subnet that was to run."""
+    fitting = takers.get((name, array.dtype, array.shape))
+    if fitting:
+        return f"run a subnet that takes it: {shorten(fitting)}"
+    text = f"convert it, for example with numpy's astype({dtype.name!r}) and reshape"
+    others = [
+        f"{_described(kind, shape)} ({shorten(subnets, 3)})"
+        for (other, kind, shape), subnets in takers.items()
+        if other == name
+    ]
+    return f"{text}; subnets take {shorten(others, 6)}" if others else text
 
 
 def _span(array: Array) -> tuple[int, int]:

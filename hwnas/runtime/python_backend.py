@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hwnas.bundle import Bundle
 from hwnas.errors import HwnasError
-from hwnas.program import check
-from hwnas.runtime.arrays import Array, as_dtype, check_overlap, given, refuse_names, taken
+from hwnas.manifest import Manifest
+from hwnas.program import TensorSpec, check
+from hwnas.runtime.arrays import (
+    Array,
+    Takers,
+    as_dtype,
+    check_overlap,
+    given,
+    refuse_names,
+    taken,
+)
 from hwnas.runtime.chain import Buffers, Chain
 from hwnas.runtime.isa import refuse_foreign
 from hwnas.runtime.ort import onnxruntime
 from hwnas.runtime.session import open_session
 
 __all__ = ["PythonSwitcher"]
+
+
+_Port = tuple[str, np.dtype[Any], tuple[int, ...]]
+"""Name, dtype and shape."""
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """What one subnet takes and gives; ``name`` is empty where all subnets do the same."""
+
+    name: str
+    takes: tuple[_Port, ...]
+    gives: tuple[_Port, ...]
 
 
 @dataclass(frozen=True)
@@ -35,8 +59,7 @@ class PythonSwitcher:
         self._current = subnet
         manifest = bundle.manifest
         refuse_foreign(manifest.finalised, onnxruntime.__version__, str(bundle.path))
-        self._takes = [(s.name, as_dtype(s.dtype), s.shape) for s in manifest.inputs]
-        self._gives = [(s.name, as_dtype(s.dtype), s.shape) for s in manifest.outputs]
+        self._signatures, self._takers = _signatures(manifest)
         self._open: _Open | None = _Open(
             {unit: open_session(bundle, unit, threads=threads) for unit in manifest.segments}
         )
@@ -61,18 +84,22 @@ class PythonSwitcher:
         self, inputs: Mapping[str, Any], subnet: str | None, out: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """Run one subnet once."""
-        chain = self._chain(subnet if subnet is not None else self._current)
-        feeds = {name: given(inputs, name, dtype, shape) for name, dtype, shape in self._takes}
+        ran = subnet if subnet is not None else self._current
+        chain, own = self._chain(ran), self._signatures[ran]
+        feeds = {
+            name: given(inputs, name, dtype, shape, own.name, self._takers)
+            for name, dtype, shape in own.takes
+        }
         if len(inputs) != len(feeds):
-            refuse_names("input", inputs, [name for name, _, _ in self._takes])
+            refuse_names("input", inputs, [name for name, _, _ in own.takes])
         if out is None:
             return chain.run(feeds, None)
         views: dict[str, Array] = {}
-        for name, dtype, shape in self._gives:
-            view = taken(out, name, dtype, shape)
+        for name, dtype, shape in own.gives:
+            view = taken(out, name, dtype, shape, own.name)
             if view is not None:
                 views[name] = view
-        refuse_names("output", out, [name for name, _, _ in self._gives])
+        refuse_names("output", out, [name for name, _, _ in own.gives])
         check_overlap(feeds, views)
         results = chain.run(feeds, views)
         # The caller's own objects: a view may stand for a tensor of another library.
@@ -90,12 +117,12 @@ class PythonSwitcher:
         chains: dict[str, Chain] = own.setdefault("chains", {})
         chain = chains.get(name)
         if chain is None:
-            program = self._bundle.entry(name).program
+            entry = self._bundle.entry(name)
             manifest = self._bundle.manifest
             chain = chains[name] = Chain(
-                program,
+                entry.program,
                 manifest.segments,
-                check(program, manifest.segments, manifest.inputs),
+                check(entry.program, manifest.segments, entry.inputs or manifest.inputs),
                 state.sessions,
                 own.setdefault("buffers", Buffers()),
             )
@@ -104,3 +131,22 @@ class PythonSwitcher:
     def close(self) -> None:
         """Release the sessions. Runs that are under way in other threads end well."""
         self._open = None
+
+
+def _signatures(manifest: Manifest) -> tuple[dict[str, _Signature], Takers]:
+    """Of each subnet, and which subnets take what; the latter empty where that is one for all."""
+    differ = any(entry.inputs or entry.outputs for entry in manifest.subnets.values())
+    found: dict[str, _Signature] = {}
+    takers: dict[_Port, list[str]] = {}
+    network = _ports(manifest.inputs), _ports(manifest.outputs)
+    for name, entry in manifest.subnets.items():
+        takes = _ports(entry.inputs) if entry.inputs else network[0]
+        gives = _ports(entry.outputs) if entry.outputs else network[1]
+        found[name] = _Signature(name if differ else "", takes, gives)
+        for port in takes if differ else ():
+            takers.setdefault(port, []).append(name)
+    return found, takers
+
+
+def _ports(specs: Iterable[TensorSpec]) -> tuple[_Port, ...]:
+    return tuple((spec.name, as_dtype(spec.dtype), spec.shape) for spec in specs)

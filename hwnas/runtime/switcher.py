@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from hwnas.bundle import Bundle
 from hwnas.errors import BundleError, InputError, UnknownName, UsageError
-from hwnas.manifest import SubnetEntry
+from hwnas.manifest import Manifest, SubnetEntry
 from hwnas.program import TensorSpec
+from hwnas.runtime.arrays import as_dtype
 from hwnas.runtime.native import native_missing, open_native
 
-__all__ = ["BACKEND", "Backend", "Switcher"]
+__all__ = ["BACKEND", "Backend", "Switcher", "largest_subnet"]
 
 BACKEND = "HWNAS_BACKEND"
 """Environment variable: the backend of switchers that do not name one."""
@@ -61,7 +63,8 @@ class Switcher:
 
     Args:
         path: a bundle that ``hwnas export --to bundle`` wrote.
-        subnet: the first current subnet; by default the one with the most weights.
+        subnet: the first current subnet; by default the one with the most weights, and of those
+            with as many the one that takes the largest inputs.
         threads: threads that one run may use. Above 1, all switchers of a process share one pool
             and must agree.
         verify: compare the hash of every file before use.
@@ -91,8 +94,7 @@ class Switcher:
         # The native core compares the hashes by itself, of the very bytes that it then uses.
         self._bundle = Bundle.open(path, "subnets", verify=verify and not native)
         if subnet is None:
-            subnets = self._bundle.manifest.subnets
-            subnet = max(subnets, key=lambda name: subnets[name].weight_bytes)
+            subnet = largest_subnet(self._bundle.manifest)
         _expect_name(subnet)
         self._bundle.entry(subnet)
         self._backend: Backend
@@ -121,13 +123,31 @@ class Switcher:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Name, dtype and shape of every input."""
+        """Name, dtype and shape of every input, as the network's largest subnet takes it."""
         return self._bundle.manifest.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Name, dtype and shape of every output."""
+        """Name, dtype and shape of every output, as the network's largest subnet gives it."""
         return self._bundle.manifest.outputs
+
+    def inputs_of(self, subnet: str) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape of every input of one subnet.
+
+        They differ from :attr:`inputs` in shape where the network has elastic dimensions such as
+        the resolution. Names and their order are the same.
+
+        Raises:
+            UnknownName: there is no such subnet.
+            UsageError: ``subnet`` is no text.
+        """
+        _expect_name(subnet)
+        return self._bundle.entry(subnet).inputs or self.inputs
+
+    def outputs_of(self, subnet: str) -> tuple[TensorSpec, ...]:
+        """Name, dtype and shape of every output of one subnet; see :meth:`inputs_of`."""
+        _expect_name(subnet)
+        return self._bundle.entry(subnet).outputs or self.outputs
 
     @property
     def current(self) -> str:
@@ -149,9 +169,9 @@ class Switcher:
         """Run one subnet once.
 
         Args:
-            inputs: input name to array, of the dtypes and shapes of :attr:`inputs`: a NumPy
-                array, a torch tensor on the CPU, or what NumPy or DLPack can read. C-contiguous
-                memory is read in place; other arrays are copied first.
+            inputs: input name to array, of the dtypes and shapes of :meth:`inputs_of` the subnet
+                that runs: a NumPy array, a torch tensor on the CPU, or what NumPy or DLPack can
+                read. C-contiguous memory is read in place; other arrays are copied first.
             subnet: which subnet, for this call alone; by default the current one.
             out: output name to a C-contiguous array or tensor that receives it, in memory of its
                 own; others are allocated.
@@ -160,8 +180,9 @@ class Switcher:
             Output name to array: NumPy arrays, and what ``out`` gave, as it is.
 
         Raises:
-            InputError: a wrong name, dtype or shape, memory that is not the CPU's, or an output
-                that shares memory with an input or another output.
+            InputError: a wrong name, dtype or shape (names the subnets that take that shape),
+                memory that is not the CPU's, or an output that shares memory with an input or
+                another output.
             UnknownName: there is no such subnet.
             UsageError: ``subnet`` is no text.
             HwnasError: the switcher is closed, or the runtime failed.
@@ -193,6 +214,17 @@ class Switcher:
     def __repr__(self) -> str:
         state = "closed" if self._backend.closed else f"current {self.current!r}"
         return f"<Switcher {self._bundle.path} with {len(self.subnets)} subnets, {state}>"
+
+
+def largest_subnet(manifest: Manifest) -> str:
+    """The shipped subnet with the most weights; of several, the one with the largest inputs."""
+
+    def size(name: str) -> tuple[int, int]:
+        entry = manifest.subnets[name]
+        taken = entry.inputs or manifest.inputs
+        return entry.weight_bytes, sum(as_dtype(s.dtype).itemsize * prod(s.shape) for s in taken)
+
+    return max(manifest.subnets, key=size)
 
 
 def _expect_name(subnet: object) -> None:

@@ -1,7 +1,8 @@
 /* run_c BUNDLE INPUTS OUTPUTS: run every subnet once through the C interface.
  *
  * INPUTS holds the network's inputs one after the other as raw bytes; OUTPUTS receives the outputs
- * of every subnet, in the order of the manifest, likewise. */
+ * of every subnet, in the order of the manifest, likewise. A subnet that takes smaller inputs gets
+ * what they begin with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static int run_all(hwnas_switcher* switcher, const char* from, const char* to) {
       bad = failed("run");
     }
     for (i = 0; !bad && i < gives; ++i) {
-      bad = fwrite(outputs[i], hwnas_output(switcher, i)->bytes, 1, out) != 1;
+      bad = fwrite(outputs[i], hwnas_subnet_output(switcher, subnet, i)->bytes, 1, out) != 1;
     }
   }
   if (in != NULL) fclose(in);

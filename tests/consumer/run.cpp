@@ -31,8 +31,9 @@ bool run_all(hwnas::Switcher& switcher, const char* from, const char* to) {
   for (const std::string& name : switcher.names()) {
     switcher.set_current(name);
     switcher.run(reads, writes);
-    for (const Tensor& tensor : outputs) {
-      out.write(tensor.data(), static_cast<std::streamsize>(tensor.size()));
+    std::size_t i = 0;
+    for (const hwnas::TensorSpec& spec : switcher.outputs(switcher.find(name))) {
+      out.write(outputs[i++].data(), static_cast<std::streamsize>(spec.bytes()));
     }
   }
   return in.good() && out.flush().good();

@@ -13,15 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.bundle import MANIFEST
+from hwnas.compile import compile_supernet
 from hwnas.export import Wanted, export_bundle, export_finalised
 from hwnas.manifest import SCHEMA_VERSION
 from hwnas.runtime import Switcher
 from hwnas.runtime.inputs import random_inputs
+from hwnas.supernets.reference import load
 from tests.support.bundles import make_bundle
 
 
 def main(beside: Path) -> None:
-    """Write one bundle of each form, a finalised one, and what each subnet computes."""
+    """Write one bundle of each form, a finalised one, and what each subnet computes.
+
+    ``shapes-space`` and ``shapes`` hold subnets that take and give other shapes than others.
+    """
     folder = beside / f"bundle_v{SCHEMA_VERSION}"
     if folder.exists():
         sys.exit(f"{folder} is there already; give another folder to write into")
@@ -34,6 +39,21 @@ def main(beside: Path) -> None:
         feeds = random_inputs(switcher.inputs, 0)
         results = {n: switcher.run(feeds, subnet=n)["logits"] for n in switcher.subnets}
     np.savez(folder / "expected.npz", **feeds, **results)
+    _write_shapes(folder)
+
+
+def _write_shapes(folder: Path) -> None:
+    net = load(f"{Path(__file__).with_name('elastic_nets.py')}:resolutions")
+    space = compile_supernet(net, folder / "shapes-space")
+    wanted = [Wanted(space.subnet(name)) for name in ("r8-d1-mlp.h16", "r16-d2-mlp.h32")]
+    export_bundle(space, wanted, folder / "shapes")
+    expected = {}
+    with Switcher(folder / "shapes") as switcher:
+        for name in switcher.subnets:
+            feeds = random_inputs(switcher.inputs_of(name), 0)
+            expected[f"{name}/image"] = feeds["image"]
+            expected[f"{name}/logits"] = switcher.run(feeds, subnet=name)["logits"]
+    np.savez(folder / "expected-shapes.npz", **expected)
 
 
 def _belong_elsewhere(manifest: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hwnas.select import parse_tier, select
@@ -19,13 +20,15 @@ from tests.support.costs import Device, GivenCosts, cost
 
 
 def main(beside: Path) -> None:
-    """Write a plan of two tiers, one of which was measured, with one subnet's norms folded."""
+    """Write a plan of two tiers, both measured and explained, with one subnet's norms folded."""
     file = beside / f"plan_v{SCHEMA_VERSION}.json"
     if file.exists():
         sys.exit(f"{file} is there already; give another folder to write into")
     with tempfile.TemporaryDirectory() as folder:
         bundle = make_bundle(Path(folder) / "net.hwnas", depth=3, widths=(4,), dim=4)
-        prices = {f"d{i}": cost(float(i)) for i in (1, 2, 3)}
+        prices = {
+            f"d{i}": replace(cost(float(i)), energy_j=i / 100, macs=i * 1e6) for i in (1, 2, 3)
+        }
         truth = {
             "d1": cost(1.0),
             "d2": Cost(1.8, 2.4, 1e6, 1000, True, (1.75, 1.85)),
@@ -37,6 +40,7 @@ def main(beside: Path) -> None:
             [parse_tier("half:p50=66%"), parse_tier("full:")],
             measure=Device(truth),
             fingerprint={"cpu": "an example"},
+            explaining=True,
         )
     first, *others = plan.subnets
     changed = (first.model_copy(update={"norm": "folded"}), *others)

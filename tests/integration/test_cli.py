@@ -83,7 +83,7 @@ def test_the_whole_path(
     first, second = selected.json["subnets"]
     assert first["name"] == "d3-ffn64"
     assert second["measured"]["p50_ms"] <= 0.9 * first["measured"]["p50_ms"]
-    assert json.loads(plan.read_text())["schema_version"] == 2
+    assert json.loads(plan.read_text())["schema_version"] == 3
 
     torch = ("--verify", "--supernet", tiny_reference)
     exported = run("export", tiny_bundle, "--plan", plan, "-o", out, *torch, "--format", "json")

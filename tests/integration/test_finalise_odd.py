@@ -38,7 +38,7 @@ def check(source: Bundle, items: list[Wanted], folder: Path) -> Bundle:
     artifact = ("bundle", bundle_runner(folder / "out"))
     subnets = [item.subnet for item in items]
     references = {"onnx": onnx_runner(folder / "onnx")}
-    for record in verify(subnets, source.manifest.inputs, artifact, references):
+    for record in verify(subnets, source.inputs, artifact, references):
         assert record.max_abs_diff <= 2e-6 * max(1.0, record.scale)
     return made
 

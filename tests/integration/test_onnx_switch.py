@@ -135,7 +135,7 @@ def test_it_can_be_verified(exported: Path, sources: dict[str, Bundle], shipped:
     subnets = [item.subnet for item in all_of(source)]
     references = {"bundle": bundle_runner(shipped)}
     ran = ("onnx-switch", switch_runner(exported))
-    assert len(verify(subnets, source.manifest.inputs, ran, references)) == 6
+    assert len(verify(subnets, source.inputs, ran, references)) == 6
 
 
 def test_a_portable_bundle_will_do(sources: dict[str, Bundle], tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_portable_bundle_will_do(sources: dict[str, Bundle], tmp_path: Path) -
     export_onnx_switch(portable, wanted, tmp_path / "switch")
     references = {"bundle": bundle_runner(tmp_path / "bundle")}
     ran = ("onnx-switch", switch_runner(tmp_path / "switch"))
-    verify([item.subnet for item in wanted], source.manifest.inputs, ran, references)
+    verify([item.subnet for item in wanted], source.inputs, ran, references)
 
 
 def test_a_wrong_index_is_an_error(exported: Path, sources: dict[str, Bundle]) -> None:

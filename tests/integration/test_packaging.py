@@ -40,7 +40,10 @@ ENTRY_POINTS = {
         "ssh": "hwnas_targets.ssh:SshTarget",
     },
     "hwnas.descriptors": {"hwnas": "hwnas_targets.data"},
-    "hwnas.supernets": {"vit": "hwnas.supernets.sorted_vit:from_variant"},
+    "hwnas.supernets": {
+        "ofa": "hwnas.supernets.ofa:from_variant",
+        "vit": "hwnas.supernets.sorted_vit:from_variant",
+    },
 }
 HEADERS = {
     f"include/hwnas/{name}" for name in ("dlpack.hpp", "switcher.h", "switcher.hpp", "version.h")

@@ -60,9 +60,7 @@ def test_torch_agrees(shipped: Path, tiny_bundle: Path, tiny_reference: str) -> 
             parameter.zero_()
     runner = torch_runner(supernet, source)
     subnets = list(source.manifest.space.subnets())
-    records = verify(
-        subnets, source.manifest.inputs, ("bundle", bundle_runner(shipped)), {"torch": runner}
-    )
+    records = verify(subnets, source.inputs, ("bundle", bundle_runner(shipped)), {"torch": runner})
     assert len(records) == 6
     assert 0 < max(record.max_abs_diff for record in records) < 1e-5
 
@@ -78,7 +76,7 @@ def test_verification_can_fail(shipped: Path, tiny_bundle: Path) -> None:
 
     subnets = list(source.manifest.space.subnets())[:2]
     with pytest.raises(VerificationFailed, match="nan"):
-        verify(subnets, source.manifest.inputs, ("bundle", run), {"wrong": wrong})
+        verify(subnets, source.inputs, ("bundle", run), {"wrong": wrong})
 
 
 def test_switching(shipped: Path, backend: str) -> None:

@@ -5,8 +5,11 @@
       skips/    a network with a skip connection beside the chain
       finished/ the first one again, finalised for this machine
       types/    every dtype, a scalar, a tensor without elements, two outputs
+      shapes/   images and maps of three resolutions
+      shapes-finished/  the same, finalised for this machine
         bundle/             an exported bundle
-        SAMPLE.in           all inputs, one after the other
+        SAMPLE.in           all inputs, one after the other; a subnet that takes less gets what
+                            it begins with
         SAMPLE.SUBNET.out   all outputs, one after the other
 
 Run as a program: ``python -m tests.native.data FOLDER``.
@@ -14,6 +17,7 @@ Run as a program: ``python -m tests.native.data FOLDER``.
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -36,6 +40,7 @@ __all__ = ["write_data"]
 
 SAMPLES = 2
 NETS = Path(__file__).resolve().parents[1] / "data" / "nets.py"
+ELASTIC = NETS.with_name("elastic_nets.py")
 
 
 def write_data(folder: Path) -> None:
@@ -45,14 +50,18 @@ def write_data(folder: Path) -> None:
     _export(make_bundle(folder / "finished" / "space"), folder / "finished", finalise=True)
     _export(_compiled(f"{NETS}:unet", folder / "skips" / "space"), folder / "skips")
     _write_types(folder / "types" / "bundle")
-    for case in ("layers", "finished", "skips", "types"):
+    images = _compiled(f"{ELASTIC}:resolutions", folder / "shapes" / "space")
+    _export(images, folder / "shapes-finished", finalise=True, keep=True)
+    _export(images, folder / "shapes")
+    for case in ("layers", "finished", "skips", "types", "shapes", "shapes-finished"):
         _write_samples(folder / case)
 
 
-def _export(space: Bundle, case: Path, *, finalise: bool = False) -> None:
+def _export(space: Bundle, case: Path, *, finalise: bool = False, keep: bool = False) -> None:
     wanted = [Wanted(subnet) for subnet in space.manifest.space.subnets()]
     (export_finalised if finalise else export_bundle)(space, wanted, case / "bundle")
-    shutil.rmtree(case / "space")
+    if not keep:
+        shutil.rmtree(space.path)
 
 
 def _compiled(reference: str, path: Path) -> Bundle:
@@ -74,10 +83,18 @@ def _write_samples(case: Path) -> None:
             }
             (case / f"{sample}.in").write_bytes(b"".join(a.tobytes() for a in feeds.values()))
             for name in switcher.subnets:
-                found = switcher.run(feeds, subnet=name)
+                own = {
+                    spec.name: _beginning(feeds[spec.name], spec)
+                    for spec in switcher.inputs_of(name)
+                }
+                found = switcher.run(own, subnet=name)
                 (case / f"{sample}.{name}.out").write_bytes(
                     b"".join(found[spec.name].tobytes() for spec in switcher.outputs)
                 )
+
+
+def _beginning(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    return array.reshape(-1)[: math.prod(spec.shape)].reshape(spec.shape)
 
 
 _TYPES = {

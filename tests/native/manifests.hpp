@@ -38,10 +38,20 @@ inline Json subnet(const Json& calls, const std::string& output, int weight_byte
           {"cost", Json::object()}};
 }
 
+// Adds a subnet "s" that takes x[1,3] and gives y[1,5].
+inline void add_small(Json& manifest) {
+  const Json in = {1, 3}, out = {1, 5};
+  manifest["segments"]["s"] = segment("segments/s.onnx", tensor("in0", in), tensor("out0", out));
+  Json entry = subnet(Json::array({call("s", "x", "v0")}), "v0", 4);
+  entry["inputs"] = Json::array({tensor("x", in)});
+  entry["outputs"] = Json::array({tensor("y", out)});
+  manifest["subnets"]["s"] = entry;
+}
+
 // x[1,4] -> a -> y[1,2], and x -> a -> b -> b -> y.
 inline Json good() {
   const Json wide = {1, 4}, narrow = {1, 2};
-  return {{"schema_version", 2},
+  return {{"schema_version", 3},
           {"hwnas", "0.1.0"},
           {"form", "subnets"},
           {"space", Json::object()},

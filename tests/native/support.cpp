@@ -20,7 +20,11 @@ fs::path data() {
   return folder;
 }
 
-std::vector<std::string> cases() { return {"layers", "finished", "skips", "types"}; }
+std::vector<std::string> cases() {
+  return {"layers", "finished", "skips", "types", "shapes", "shapes-finished"};
+}
+
+std::vector<std::string> cases_of_one_shape() { return {"layers", "finished", "skips", "types"}; }
 
 fs::path bundle(const std::string& name) { return data() / name / "bundle"; }
 
@@ -73,7 +77,7 @@ Expected::Expected(const std::string& name, const hwnas::Switcher& switcher) {
 }
 
 std::string result(hwnas::Switcher& switcher, std::size_t subnet, const std::string& input) {
-  Tensors in(switcher.inputs()), out(switcher.outputs());
+  Tensors in(switcher.inputs(subnet)), out(switcher.outputs(subnet));
   in.fill(input);
   switcher.run(in.inputs(), out.pointers(), subnet);
   return out.bytes();

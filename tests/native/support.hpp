@@ -1,7 +1,8 @@
 // Bundles, inputs and expected outputs that tests/native/data.py wrote to HWNAS_TEST_DATA.
 //
 //   CASE/bundle/             an exported bundle
-//   CASE/SAMPLE.in           all inputs, one after the other
+//   CASE/SAMPLE.in           all inputs, one after the other; subnets that take less get what it
+//                            begins with
 //   CASE/SAMPLE.SUBNET.out   all outputs, one after the other, by the Python switcher
 #ifndef HWNAS_TESTS_SUPPORT_HPP_
 #define HWNAS_TESTS_SUPPORT_HPP_
@@ -18,6 +19,7 @@ constexpr int kSamples = 2;
 
 std::filesystem::path data();
 std::vector<std::string> cases();
+std::vector<std::string> cases_of_one_shape();
 std::filesystem::path bundle(const std::string& name);
 std::string read(const std::filesystem::path& path);
 void write(const std::filesystem::path& path, const std::string& bytes);

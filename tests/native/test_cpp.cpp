@@ -51,6 +51,23 @@ TEST_CASE("DLPack tensors pass without a copy, from where their offset says") {
   CHECK(std::memcmp(logits, expected.outputs[0][2].data(), 16) == 0);
 }
 
+TEST_CASE("DLPack tensors have the shapes of the subnet that runs") {
+  hwnas::Switcher switcher(support::bundle("shapes").string());
+  const support::Expected expected("shapes", switcher);
+  const std::size_t small = switcher.find("r8-d1-mlp.h16");
+  std::vector<float> image(3 * 8 * 8), logits(4), map(16 * 8 * 8);
+  std::memcpy(image.data(), expected.inputs[0].data(), image.size() * sizeof(float));
+  std::int64_t takes[] = {1, 3, 8, 8}, flat[] = {1, 4}, gives[] = {1, 16, 8, 8};
+  DLTensor in = {image.data(), {kDLCPU, 0}, 4, {kDLFloat, 32, 1}, takes, nullptr, 0};
+  DLTensor first = {logits.data(), {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, flat, nullptr, 0};
+  DLTensor out = {map.data(), {kDLCPU, 0}, 4, {kDLFloat, 32, 1}, gives, nullptr, 0};
+  hwnas::run(switcher, {&in}, {&first, &out}, small);
+  CHECK(std::memcmp(map.data(), expected.outputs[0][small].data() + 16, map.size() * 4) == 0);
+  CHECK_THROWS_AS(hwnas::run(switcher, {&in}, {&first, &out}), hwnas::Error);  // the large one
+  switcher.set_current(small);
+  CHECK_NOTHROW(hwnas::run(switcher, {&in}, {&first, &out}));
+}
+
 TEST_CASE("DLPack tensors that do not fit are refused") {
   hwnas::Switcher switcher(support::bundle("layers").string());
   const hwnas::TensorSpec spec = switcher.inputs()[0];

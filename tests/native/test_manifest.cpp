@@ -38,14 +38,60 @@ TEST_CASE("a good manifest is read, its subnets in their order") {
   CHECK_NOTHROW(check_subnets(manifest));
   CHECK(manifest.subnets[0].name == "z1");
   CHECK(manifest.subnets[1].program.calls[2].segment == 1);
-  CHECK(manifest.inputs[0].bytes == 16);
-  CHECK(manifest.inputs[0].text() == "float32[1,4]");
+  CHECK(manifest.network().inputs[0].bytes == 16);
+  CHECK(manifest.network().inputs[0].text() == "float32[1,4]");
+  CHECK(manifest.signatures.size() == 1);
   CHECK(!manifest.finalised);
+}
+
+TEST_CASE("a subnet may take and give other shapes than the network") {
+  Json good = manifests::good();
+  manifests::add_small(good);
+  good["subnets"]["again"] = good["subnets"]["s"];
+  good["subnets"]["d2"]["inputs"] = nullptr;
+  good["subnets"]["z1"]["outputs"] = good["outputs"];  // the same in other words
+  const Manifest manifest = parse_manifest(good.dump(), "m.json");
+  CHECK_NOTHROW(check_subnets(manifest));
+  CHECK(manifest.signatures.size() == 2);
+  for (const char* name : {"s", "again"}) {
+    for (const Subnet& subnet : manifest.subnets) {
+      if (subnet.name != name) continue;
+      CHECK(manifest.signature(subnet).inputs[0].text() == "float32[1,3]");
+      CHECK(manifest.signature(subnet).outputs[0].text() == "float32[1,5]");
+      CHECK(manifest.signature(subnet).input_bytes() == 12);
+    }
+  }
+  CHECK(manifest.subnets[0].signature == 0);
+  CHECK(manifest.subnets[1].signature == 0);
+}
+
+TEST_CASE("subnets that lie about what they take or give are refused") {
+  const std::pair<const char*, std::function<void(Json&)>> lies[] = {
+      {"wrong input", [](Json& s) { s["inputs"][0]["shape"] = {1, 4}; }},
+      {"wrong output", [](Json& s) { s["outputs"][0]["shape"] = {1, 4}; }},
+      {"wrong dtype", [](Json& s) { s["inputs"][0]["dtype"] = "int64"; }},
+      {"the network's input", [](Json& s) { s.erase("inputs"); }},
+      {"the network's output", [](Json& s) { s["outputs"] = nullptr; }},
+      {"another name in", [](Json& s) { s["inputs"][0]["name"] = "z"; }},
+      {"another name out", [](Json& s) { s["outputs"][0]["name"] = "z"; }},
+      {"no inputs", [](Json& s) { s["inputs"] = Json::array(); }},
+      {"no outputs", [](Json& s) { s["outputs"] = Json::array(); }},
+      {"one more", [](Json& s) { s["inputs"].push_back(manifests::tensor("z", {1})); }},
+      {"no list", [](Json& s) { s["inputs"] = "x"; }},
+      {"huge", [](Json& s) { s["inputs"][0]["shape"] = {1LL << 32, 1LL << 32}; }},
+  };
+  for (const auto& [name, change] : lies) {
+    CAPTURE(name);
+    CHECK(lie([&, &change = change](Json& m) {
+            manifests::add_small(m);
+            change(m["subnets"]["s"]);
+          }) == HWNAS_ERROR_BUNDLE);
+  }
 }
 
 TEST_CASE("schema 1 lacks what came later; a newer one is named so") {
   CHECK(lie([](Json& m) { m["schema_version"] = 1, m.erase("finalised"); }) == HWNAS_OK);
-  CHECK(lie([](Json& m) { m["schema_version"] = 3, m["more"] = 1; }) == HWNAS_ERROR_NEWER_SCHEMA);
+  CHECK(lie([](Json& m) { m["schema_version"] = 4, m["more"] = 1; }) == HWNAS_ERROR_NEWER_SCHEMA);
   for (const Json& version : {Json(0), Json(-1), Json("2"), Json(2.0), Json(nullptr), Json(true)}) {
     CHECK(lie([&](Json& m) { m["schema_version"] = version; }) == HWNAS_ERROR_BUNDLE);
   }

@@ -13,12 +13,11 @@ TensorSpec spec(const char* name, std::int64_t size) {
 // A network x[1,4] -> y[1,2]. Segment 0 keeps the shape, 1 ends, 2 ends and takes two values.
 Manifest network(const std::vector<Call>& calls, const char* end) {
   Manifest manifest;
-  manifest.inputs = {spec("x", 4)};
-  manifest.outputs = {spec("y", 2)};
+  manifest.signatures = {{{spec("x", 4)}, {spec("y", 2)}}};
   manifest.segments = {{"same", {}, {spec("in0", 4)}, {spec("out0", 4)}},
                        {"end", {}, {spec("in0", 4)}, {spec("out0", 2)}},
                        {"join", {}, {spec("in0", 4), spec("in1", 4)}, {spec("out0", 2)}}};
-  manifest.subnets = {{"d", {{"x"}, calls, {{"y", end}}}, 0}};
+  manifest.subnets = {{"d", {{"x"}, calls, {{"y", end}}}, 0, 0}};
   return manifest;
 }
 

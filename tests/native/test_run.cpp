@@ -33,6 +33,46 @@ TEST_CASE("a switch holds until the next; a call may name its own subnet") {
   }
 }
 
+TEST_CASE("each subnet has its own shapes; equal ones have one spec") {
+  hwnas::Switcher switcher(support::bundle("shapes").string());
+  const hwnas_switcher* handle = switcher.handle();
+  const std::size_t small = switcher.find("r8-d1-mlp.h16");
+  const std::size_t large = switcher.find("r16-d2-mlp.h32");
+  CHECK(switcher.inputs(small)[0].shape() == std::vector<std::int64_t>{1, 3, 8, 8});
+  CHECK(switcher.outputs(small)[0].shape() == std::vector<std::int64_t>{1, 4});
+  CHECK(switcher.outputs(small)[1].shape() == std::vector<std::int64_t>{1, 16, 8, 8});
+  CHECK(switcher.inputs(small)[0].name() == switcher.inputs()[0].name());
+  CHECK(hwnas_subnet_input(handle, large, 0) == hwnas_input(handle, 0));
+  CHECK(hwnas_subnet_output(handle, large, 0) == hwnas_output(handle, 0));
+  CHECK(hwnas_subnet_input(handle, switcher.find("r8-d2-mlp.h16"), 0) ==
+        hwnas_subnet_input(handle, small, 0));
+  CHECK(hwnas_subnet_input(handle, small, 1) == nullptr);
+  CHECK(hwnas_subnet_output(handle, 99, 0) == nullptr);
+  CHECK(hwnas_subnet_input(handle, HWNAS_CURRENT, 0) == nullptr);
+  CHECK(hwnas_subnet_input(nullptr, 0, 0) == nullptr);
+  CHECK_THROWS_AS(switcher.inputs(99), hwnas::Error);
+  CHECK(switcher.current() == large);  // as many weights as at 8 and 12, and the largest inputs
+}
+
+TEST_CASE("a small subnet reads and writes no more than its shapes say") {
+  hwnas::Switcher switcher(support::bundle("shapes").string());
+  const support::Expected expected("shapes", switcher);
+  const std::size_t small = switcher.find("r8-d2-mlp.h16");
+  const std::size_t reads = switcher.inputs(small)[0].bytes();
+  const std::size_t logits = switcher.outputs(small)[0].bytes();
+  const std::size_t writes = logits + switcher.outputs(small)[1].bytes();
+  // Memory that ends where theirs does, next to each other: a sanitizer sees what goes beyond.
+  std::vector<char> memory(reads + writes);
+  expected.inputs[0].copy(memory.data(), reads);
+  const void* inputs[] = {memory.data()};
+  void* outputs[] = {memory.data() + reads, memory.data() + reads + logits};
+  switcher.run(inputs, outputs, small);
+  CHECK(std::string(memory.data() + reads, writes) == expected.outputs[0][small]);
+  CHECK(expected.inputs[0].compare(0, reads, memory.data(), reads) == 0);
+  outputs[0] = memory.data() + reads - 64;
+  CHECK_THROWS_AS(switcher.run(inputs, outputs, small), hwnas::Error);
+}
+
 TEST_CASE("memory that moves is followed; inputs are not written") {
   hwnas::Switcher switcher(support::bundle("skips").string());
   const support::Expected expected("skips", switcher);

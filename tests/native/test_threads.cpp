@@ -73,6 +73,41 @@ TEST_CASE("eight threads that switch and run get no other result than one thread
   stress("layers", pool, stress_seconds() * 0.25);
 }
 
+TEST_CASE("eight threads that switch between shapes get each subnet's own result") {
+  hwnas::Switcher switcher(support::bundle("shapes").string());
+  const support::Expected expected("shapes", switcher);
+  const std::size_t subnets = switcher.names().size();
+  Counts counts;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      std::mt19937 random(i);
+      std::vector<support::Tensors> ins, outs;
+      for (std::size_t k = 0; k < subnets; ++k) {
+        ins.emplace_back(switcher.inputs(k)).fill(expected.inputs[0]);
+        outs.emplace_back(switcher.outputs(k));
+      }
+      while (!stop) {
+        switcher.set_current(random() % subnets);
+        const std::size_t now = switcher.current();  // another thread may have switched
+        if (random() % 256 == 0) switcher.release_thread();
+        const auto status =
+            hwnas_run(switcher.handle(), now, ins[now].inputs(), outs[now].pointers());
+        ++counts.runs;
+        counts.failures += status == HWNAS_OK ? 0 : 1;
+        counts.mismatches += outs[now].bytes() == expected.outputs[0][now] ? 0 : 1;
+      }
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::duration<double>(stress_seconds() * 0.25));
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  CHECK(counts.runs > 8);
+  CHECK(counts.failures == 0);
+  CHECK(counts.mismatches == 0);
+}
+
 TEST_CASE("switchers open, run and close in many threads at once") {
   const std::string path = support::bundle("layers").string();
   std::string expected, input;

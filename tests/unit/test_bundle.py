@@ -310,6 +310,42 @@ def test_bundles_of_every_version_stay_readable(version: int) -> None:
             np.testing.assert_allclose(got, expected[name], rtol=1e-5, atol=1e-6)
 
 
+def test_bundles_whose_subnets_take_other_shapes_stay_readable() -> None:
+    folder = Path(__file__).parents[1] / "data" / "bundle_v3"
+    source = Bundle.open(folder / "shapes-space", "space")
+    assert source.manifest.space.count() == 12
+    with (
+        np.load(folder / "expected-shapes.npz") as expected,
+        Switcher(folder / "shapes") as switcher,
+    ):
+        assert list(switcher.subnets) == ["r8-d1-mlp.h16", "r16-d2-mlp.h32"]
+        for name in switcher.subnets:
+            assert switcher.inputs_of(name) == source.inputs(source.subnet(name))
+            got = switcher.run({"image": expected[f"{name}/image"]}, subnet=name)["logits"]
+            np.testing.assert_allclose(got, expected[f"{name}/logits"], rtol=1e-5, atol=1e-6)
+
+
+def test_subnets_that_lie_about_their_shapes_are_refused(tmp_path: Path) -> None:
+    shapes = Path(__file__).parents[1] / "data" / "bundle_v3" / "shapes"
+    shutil.copytree(shapes, tmp_path / "b")
+    manifest = json.loads((shapes / "manifest.json").read_text())
+    entry = manifest["subnets"]["r8-d1-mlp.h16"]
+    good = entry["inputs"][0]
+    lies: list[dict[str, Any]] = [
+        {"inputs": None},
+        {"outputs": None},
+        {"inputs": [good | {"shape": [1, 3, 9, 9]}]},
+        {"inputs": [good | {"name": "picture"}]},
+        {"outputs": entry["outputs"][:1]},
+        {"inputs": [good | {"shape": [1, 3, -8, 8]}]},
+    ]
+    for lie in lies:
+        manifest["subnets"]["r8-d1-mlp.h16"] = entry | lie
+        (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises((BundleError, SignatureError)):
+            Switcher(tmp_path / "b")
+
+
 def test_a_finalised_bundle_of_another_machine_is_refused_by_name() -> None:
     folder = Path(__file__).parents[1] / "data" / "bundle_v2" / "finalised"
     made_for = Bundle.open(folder, "subnets").manifest.finalised

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from hwnas.errors import SignatureError
-from hwnas.program import Call, Program, TensorSpec, assemble, check, output_names, program_kind
+from hwnas.program import (
+    Call,
+    Program,
+    TensorSpec,
+    assemble,
+    check,
+    input_types,
+    output_names,
+    program_kind,
+)
 from hwnas.runtime.plan import plan_buffers
 from hwnas.space import PrefixDepth, Slot, Space
 
@@ -44,6 +53,26 @@ def test_a_value_that_nothing_writes() -> None:
     with pytest.raises(SignatureError, match="'mask'"):
         space = Space(slots=(Slot(name="a", reads=("x", "mask")),))
         assemble(space, space.largest())
+
+
+def test_a_program_takes_what_its_first_reader_of_an_input_takes() -> None:
+    program = Program(
+        inputs=("image", "mask", "unread"),
+        calls=(
+            Call(unit="a", inputs=("image",), outputs=("v",)),
+            Call(unit="b", inputs=("v", "mask", "image"), outputs=("w",)),
+        ),
+        outputs={"y": "w"},
+    )
+    image, mask = spec(1, 8), spec(1, 2, dtype="bool")
+    units = {"a": Unit([image], [spec(1, 4)]), "b": Unit([spec(1, 4), mask, image], [spec(1)])}
+    network = (spec(1, 16, name="image"), spec(1, 4, name="mask"), spec(3, name="unread"))
+    found = input_types(program, units, network)
+    assert [s.name for s in found] == ["image", "mask", "unread"]
+    assert [str(s) for s in found] == ["float32[1,8]", "bool[1,2]", "float32[3]"]
+    assert check(program, units, found)["w"].shape == (1,)
+    with pytest.raises(SignatureError, match=r"float32\[1,8\] as 'x', but gets float32\[1,16\]"):
+        check(program, units, network)
 
 
 def test_check_names_the_unit_and_both_shapes() -> None:

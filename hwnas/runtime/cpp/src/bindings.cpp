@@ -1,5 +1,5 @@
-// The Python extension hwnas.runtime._native. This file and python_arrays.hpp are all that knows
-// Python; both stand on the C interface alone.
+// The Python extension hwnas.runtime._native. This file and python_*.hpp are all that knows Python;
+// they stand on the C interface alone.
 #include <nanobind/nanobind.h>
 
 #include "hwnas/version.h"
@@ -21,10 +21,13 @@ namespace nb = nanobind;
 
 #include "hwnas/switcher.h"
 #include "python_arrays.hpp"
+#include "python_ports.hpp"
 
 namespace {
 
 using hwnas::python::Port;
+using hwnas::python::Ports;
+using hwnas::python::SubnetPorts;
 
 // Runs under way hold a reference, so that closing never takes a handle from under one.
 using Handle = std::shared_ptr<hwnas_switcher>;
@@ -124,28 +127,25 @@ class Switcher {
       names_.append(name);
       index_[name] = i;
     }
-    for (size_t i = 0; i < hwnas_input_count(opened); ++i) {
-      inputs_.emplace_back(*hwnas_input(opened, i), arrays_);
-    }
-    for (size_t i = 0; i < hwnas_output_count(opened); ++i) {
-      outputs_.emplace_back(*hwnas_output(opened, i), arrays_);
-    }
+    ports_.emplace(opened, names_, arrays_);
     runtime_version_ = nb::str(hwnas_runtime_version(opened));
   }
 
   nb::object run(nb::handle inputs, nb::handle subnet, nb::handle out) {
     Handle handle = open();
-    const size_t index = subnet.is_none() ? HWNAS_CURRENT : index_of(subnet);
-    Tensors read(inputs_.size());
-    for (const Port& port : inputs_) add_input(read, inputs, port);
-    if (nb::len(inputs) != inputs_.size()) refuse_names("input", inputs, inputs_);
+    // Read once: the arrays are held to the shapes of the subnet that then runs.
+    const size_t index = subnet.is_none() ? hwnas_current(handle.get()) : index_of(subnet);
+    const Ports& ports = ports_->of(index);
+    Tensors read(ports.inputs.size());
+    for (const Port& port : ports.inputs) add_input(read, inputs, port, index);
+    if (nb::len(inputs) != ports.inputs.size()) refuse_names("input", inputs, ports.inputs);
 
-    Tensors written(outputs_.size());
+    Tensors written(ports.outputs.size());
     const nb::object results = steal_or_throw(PyDict_New());
     if (out.is_none()) {
-      for (const Port& port : outputs_) add_result(written, results, port);
+      for (const Port& port : ports.outputs) add_result(written, results, port);
     } else {
-      add_outputs(written, results, out, read);
+      add_outputs(written, results, out, read, index);
     }
 
     std::string cause, fix;
@@ -205,6 +205,7 @@ class Switcher {
       }
       throw nb::python_error();
     }
+    if (number >= nb::len(names_)) refuse_subnet(subnet);
     return number;
   }
 
@@ -231,11 +232,12 @@ class Switcher {
     return nb::borrow(value);
   }
 
-  void add_input(Tensors& read, nb::handle inputs, const Port& port) const {
+  void add_input(Tensors& read, nb::handle inputs, const Port& port, size_t subnet) const {
     nb::object owner = look_up(inputs, port);
     void* address = owner.is_valid() ? port.address(owner, ndarray_, false) : nullptr;
     if (address == nullptr) {
-      owner = arrays_.attr("given")(inputs, port.name, port.dtype, port.shape);
+      owner = arrays_.attr("given")(inputs, port.name, port.dtype, port.shape,
+                                    ports_->told_name(subnet), ports_->takers());
       address = hwnas::python::checked_address(owner);
     }
     read.add(std::move(owner), address);
@@ -249,19 +251,21 @@ class Switcher {
     written.add(std::move(array), address);
   }
 
-  void add_outputs(Tensors& written, nb::handle results, nb::handle out,
-                   const Tensors& read) const {
+  void add_outputs(Tensors& written, nb::handle results, nb::handle out, const Tensors& read,
+                   size_t subnet) const {
+    const Ports& ports = ports_->of(subnet);
     const bool plain = PyDict_CheckExact(out.ptr()) != 0;
     size_t known = 0;
     std::vector<bool> given;
-    for (const Port& port : outputs_) {
+    for (const Port& port : ports.outputs) {
       const nb::object value = look_up(out, port);
       known += value.is_valid() ? 1 : 0;
       const bool absent = plain && (!value.is_valid() || value.is_none());
       nb::object owner = value;
       void* address = value.is_valid() ? port.address(value, ndarray_, true) : nullptr;
       if (address == nullptr && !absent) {
-        owner = arrays_.attr("taken")(out, port.name, port.dtype, port.shape);
+        owner = arrays_.attr("taken")(out, port.name, port.dtype, port.shape,
+                                      ports_->told_name(subnet));
         if (!owner.is_none()) address = hwnas::python::checked_address(owner);
       }
       given.push_back(address != nullptr);
@@ -272,13 +276,14 @@ class Switcher {
         written.add(std::move(owner), address);
       }
     }
-    if (known != nb::len(out)) refuse_names("output", out, outputs_);
-    refuse_overlap(read, written, given);
+    if (known != nb::len(out)) refuse_names("output", out, ports.outputs);
+    refuse_overlap(ports, read, written, given);
   }
 
   // Outputs that the caller gave must lie apart from the inputs and from each other.
-  void refuse_overlap(const Tensors& read, const Tensors& written,
+  void refuse_overlap(const Ports& ports, const Tensors& read, const Tensors& written,
                       const std::vector<bool>& given) const {
+    const std::vector<Port>&inputs = ports.inputs, &outputs = ports.outputs;
     const auto meet = [](const void* a, const Port& p, const void* b, const Port& q) {
       const auto x = reinterpret_cast<uintptr_t>(a);
       const auto y = reinterpret_cast<uintptr_t>(b);
@@ -287,17 +292,17 @@ class Switcher {
     const auto refuse = [&](const Port& port, const char* what, const Port& other) {
       arrays_.attr("refuse_overlap")(port.name, what, other.name);
     };
-    for (size_t i = 0; i < outputs_.size(); ++i) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
       if (!given[i]) continue;
       const void* const own = written.addresses[i];
-      for (size_t k = 0; k < inputs_.size(); ++k) {
-        if (meet(own, outputs_[i], read.addresses[k], inputs_[k])) {
-          refuse(outputs_[i], "input", inputs_[k]);
+      for (size_t k = 0; k < inputs.size(); ++k) {
+        if (meet(own, outputs[i], read.addresses[k], inputs[k])) {
+          refuse(outputs[i], "input", inputs[k]);
         }
       }
       for (size_t k = 0; k < i; ++k) {
-        if (given[k] && meet(own, outputs_[i], written.addresses[k], outputs_[k])) {
-          refuse(outputs_[i], "output", outputs_[k]);
+        if (given[k] && meet(own, outputs[i], written.addresses[k], outputs[k])) {
+          refuse(outputs[i], "output", outputs[k]);
         }
       }
     }
@@ -312,7 +317,7 @@ class Switcher {
   nb::object numpy_, arrays_, ndarray_, empty_, runtime_version_;
   nb::list names_;
   nb::dict index_;
-  std::vector<Port> inputs_, outputs_;
+  std::optional<SubnetPorts> ports_;
 };
 
 void bind_switcher(nb::module_& m) {

@@ -51,6 +51,11 @@ auto item(const List& list, std::size_t index) {
   return index < list.size() ? &list[index] : nullptr;
 }
 
+const Switcher::Specs* specs_of(const Switcher* switcher, std::size_t subnet) {
+  const auto* found = switcher == nullptr ? nullptr : item(switcher->manifest().subnets, subnet);
+  return found == nullptr ? nullptr : &switcher->specs(*found);
+}
+
 }  // namespace
 
 const char* hwnas_last_error(void) { return hwnas::core::last_cause(); }
@@ -104,26 +109,38 @@ hwnas_status hwnas_set_current(hwnas_switcher* switcher, size_t index) {
 }
 
 size_t hwnas_input_count(const hwnas_switcher* switcher) {
-  return switcher == nullptr ? 0 : switcher->inputs().size();
+  return switcher == nullptr ? 0 : switcher->network().inputs.size();
 }
 
 const hwnas_tensor_spec* hwnas_input(const hwnas_switcher* switcher, size_t index) {
-  return switcher == nullptr ? nullptr : item(switcher->inputs(), index);
+  return switcher == nullptr ? nullptr : item(switcher->network().inputs, index);
 }
 
 size_t hwnas_output_count(const hwnas_switcher* switcher) {
-  return switcher == nullptr ? 0 : switcher->outputs().size();
+  return switcher == nullptr ? 0 : switcher->network().outputs.size();
 }
 
 const hwnas_tensor_spec* hwnas_output(const hwnas_switcher* switcher, size_t index) {
-  return switcher == nullptr ? nullptr : item(switcher->outputs(), index);
+  return switcher == nullptr ? nullptr : item(switcher->network().outputs, index);
+}
+
+const hwnas_tensor_spec* hwnas_subnet_input(const hwnas_switcher* switcher, size_t subnet,
+                                            size_t index) {
+  const Switcher::Specs* specs = specs_of(switcher, subnet);
+  return specs == nullptr ? nullptr : item(specs->inputs, index);
+}
+
+const hwnas_tensor_spec* hwnas_subnet_output(const hwnas_switcher* switcher, size_t subnet,
+                                             size_t index) {
+  const Switcher::Specs* specs = specs_of(switcher, subnet);
+  return specs == nullptr ? nullptr : item(specs->outputs, index);
 }
 
 hwnas_status hwnas_run(hwnas_switcher* switcher, size_t subnet, const void* const* inputs,
                        void* const* outputs) {
   return guarded([&] {
     expect(switcher != nullptr, "switcher");
-    expect(inputs != nullptr || switcher->inputs().empty(), "inputs");
+    expect(inputs != nullptr || switcher->network().inputs.empty(), "inputs");
     expect(outputs != nullptr, "outputs");
     switcher->run(subnet, inputs, outputs);
   });

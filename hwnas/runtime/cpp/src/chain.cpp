@@ -36,6 +36,7 @@ Chain::Chain(const Runtime& runtime, const Manifest& manifest, const Subnet& sub
     : runtime_(runtime),
       manifest_(manifest),
       program_(subnet.program),
+      signature_(manifest.signature(subnet)),
       buffers_(buffers),
       planned_(plan_buffers(subnet.program, check_subnet(subnet, manifest))) {
   for (const Call& call : program_.calls) add_call(call, sessions);
@@ -101,8 +102,8 @@ void Chain::run(const void* const* inputs, void* const* outputs) {
 }
 
 void Chain::check_pointers(const void* const* inputs, void* const* outputs) const {
-  const auto& takes = manifest_.inputs;
-  const auto& gives = manifest_.outputs;
+  const auto& takes = signature_.inputs;
+  const auto& gives = signature_.outputs;
   for (std::size_t i = 0; i < takes.size(); ++i) check_pointer(inputs[i], takes[i], "input");
   for (std::size_t i = 0; i < gives.size(); ++i) {
     check_pointer(outputs[i], gives[i], "output");

@@ -48,6 +48,7 @@ class Chain {
   const Runtime& runtime_;
   const Manifest& manifest_;
   const Program& program_;
+  const Signature& signature_;
   Buffers& buffers_;
   std::unordered_map<std::string_view, Buffer> planned_;
   std::vector<Step> steps_;

@@ -132,14 +132,64 @@ Program program(const JsonReader& at, const SegmentIndex& segments) {
   return result;
 }
 
-Subnet subnet(const std::string& name, const JsonReader& at, const SegmentIndex& segments) {
+// Finds out which signatures are equal: most subnets take and give what others do.
+class Signatures {
+ public:
+  explicit Signatures(Manifest& manifest) : manifest_(manifest) {}
+
+  std::size_t index(Signature signature) {
+    std::string key;
+    for (const auto* specs : {&signature.inputs, &signature.outputs}) {
+      for (const TensorSpec& spec : *specs) {
+        key.append(spec.name.c_str(), spec.name.size() + 1).append(spec.text()).push_back(0);
+      }
+      key.push_back(0);
+    }
+    const auto [found, is_new] = known_.emplace(std::move(key), manifest_.signatures.size());
+    if (is_new) manifest_.signatures.push_back(std::move(signature));
+    return found->second;
+  }
+
+  // Of a subnet, which says only what is not the network's.
+  std::size_t of(const JsonReader& at) {
+    if (!at.has("inputs") && !at.has("outputs")) return 0;
+    Signature own = manifest_.network();
+    if (at.has("inputs")) {
+      const JsonReader inputs = at.at("inputs");
+      own.inputs = tensors(inputs);
+      expect_names(inputs, own.inputs, manifest_.network().inputs);
+    }
+    if (at.has("outputs")) {
+      const JsonReader outputs = at.at("outputs");
+      own.outputs = tensors(outputs);
+      expect_names(outputs, own.outputs, manifest_.network().outputs);
+    }
+    return index(std::move(own));
+  }
+
+ private:
+  static void expect_names(const JsonReader& at, const std::vector<TensorSpec>& own,
+                           const std::vector<TensorSpec>& network) {
+    const bool same =
+        std::equal(own.begin(), own.end(), network.begin(), network.end(),
+                   [](const TensorSpec& a, const TensorSpec& b) { return a.name == b.name; });
+    if (!same) at.refuse("has other names than the network's");
+  }
+
+  Manifest& manifest_;
+  std::unordered_map<std::string, std::size_t> known_;
+};
+
+Subnet subnet(const std::string& name, const JsonReader& at, const SegmentIndex& segments,
+              Signatures& signatures) {
   if (!matches(name, "_.=-", 201) || name.front() == '.' || name.front() == '-') {
     at.refuse("has a name that is not allowed");
   }
-  at.expect({"choices", "program", "kind", "weight_bytes", "quality?", "cost?"});
+  at.expect({"choices", "program", "kind", "weight_bytes", "quality?", "cost?", "inputs?",
+             "outputs?"});
   const JsonReader body = at.at("program"), weight_bytes = at.at("weight_bytes");
   return {name, program(body, segments),
-          static_cast<std::uint64_t>(weight_bytes.count(kMostBytes))};
+          static_cast<std::uint64_t>(weight_bytes.count(kMostBytes)), signatures.of(at)};
 }
 
 Finalised finalised(const JsonReader& at) {
@@ -172,6 +222,12 @@ void check_form(const JsonReader& root, const std::string& what) {
 
 }  // namespace
 
+std::size_t Signature::input_bytes() const {
+  std::size_t bytes = 0;
+  for (const TensorSpec& spec : inputs) bytes += spec.bytes;
+  return bytes;
+}
+
 Manifest parse_manifest(std::string_view text, const std::string& what) {
   const JsonValue tree = parse_json(text, what);
   const JsonReader root(tree, what);
@@ -184,8 +240,8 @@ Manifest parse_manifest(std::string_view text, const std::string& what) {
   const JsonReader subnets = root.at("subnets");
 
   Manifest manifest;
-  manifest.inputs = tensors(inputs);
-  manifest.outputs = tensors(outputs);
+  Signatures signatures(manifest);
+  signatures.index({tensors(inputs), tensors(outputs)});
   weights.expect({"file", "sha256", "bytes"});
   manifest.weights = bundle_file(weights);
   segments.each_member([&](const std::string& id, const JsonReader& item) {
@@ -196,7 +252,7 @@ Manifest parse_manifest(std::string_view text, const std::string& what) {
   for (std::size_t i = 0; i < manifest.segments.size(); ++i) index[manifest.segments[i].id] = i;
   subnets.each_member([&](const std::string& name, const JsonReader& item) {
     expect_room(subnets, manifest.subnets, kMostEntries);
-    manifest.subnets.push_back(subnet(name, item, index));
+    manifest.subnets.push_back(subnet(name, item, index, signatures));
   });
   if (root.has("finalised")) {
     const JsonReader at = root.at("finalised");

@@ -13,7 +13,7 @@
 
 namespace hwnas::core {
 
-constexpr std::int64_t kNewestSchema = 2;
+constexpr std::int64_t kNewestSchema = 3;
 
 struct BundleFile {
   std::string file;  // relative to the bundle's folder
@@ -40,10 +40,19 @@ struct Program {
   std::vector<std::pair<std::string, std::string>> outputs;  // public name, value
 };
 
+// What a subnet takes and gives.
+struct Signature {
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+
+  std::size_t input_bytes() const;
+};
+
 struct Subnet {
   std::string name;
   Program program;
   std::uint64_t weight_bytes = 0;
+  std::size_t signature = 0;  // index
 };
 
 // Where the graphs of a finalised bundle may run.
@@ -55,12 +64,14 @@ struct Finalised {
 };
 
 struct Manifest {
-  std::vector<TensorSpec> inputs;
-  std::vector<TensorSpec> outputs;
+  std::vector<Signature> signatures;  // the network's, then each other one once
   BundleFile weights;
   std::vector<Segment> segments;
   std::vector<Subnet> subnets;  // in the order of the file
   std::optional<Finalised> finalised;
+
+  const Signature& network() const { return signatures.front(); }
+  const Signature& signature(const Subnet& subnet) const { return signatures[subnet.signature]; }
 };
 
 // `what` names the file in messages. Failures: HWNAS_ERROR_BUNDLE, HWNAS_ERROR_NEWER_SCHEMA.

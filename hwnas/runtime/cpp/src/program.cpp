@@ -9,7 +9,8 @@ namespace {
 
 class Checker {
  public:
-  Checker(const Subnet& subnet, const Manifest& manifest) : subnet_(subnet), manifest_(manifest) {}
+  Checker(const Subnet& subnet, const Manifest& manifest)
+      : subnet_(subnet), manifest_(manifest), signature_(manifest.signature(subnet)) {}
 
   ValueTypes check() {
     check_inputs();
@@ -25,10 +26,10 @@ class Checker {
 
   void check_inputs() {
     const auto& names = subnet_.program.inputs;
-    bool same = names.size() == manifest_.inputs.size();
+    bool same = names.size() == signature_.inputs.size();
     for (std::size_t i = 0; same && i < names.size(); ++i) {
-      same = names[i] == manifest_.inputs[i].name;
-      types_.emplace(names[i], &manifest_.inputs[i]);
+      same = names[i] == signature_.inputs[i].name;
+      types_.emplace(names[i], &signature_.inputs[i]);
     }
     if (!same) refuse("it does not take what the network takes");
   }
@@ -60,7 +61,7 @@ class Checker {
 
   void check_outputs() const {
     const auto& outputs = subnet_.program.outputs;
-    if (outputs.size() != manifest_.outputs.size()) {
+    if (outputs.size() != signature_.outputs.size()) {
       refuse("it does not give what the network gives");
     }
     std::unordered_set<std::string_view> seen(subnet_.program.inputs.begin(),
@@ -75,14 +76,15 @@ class Checker {
       if (!seen.insert(value).second) {
         refuse("the output " + in_quotes(name) + " is an input or another output");
       }
-      if (name != manifest_.outputs[i].name || !found->second->fits(manifest_.outputs[i])) {
-        refuse("it does not give what the network gives as " + in_quotes(name));
+      if (name != signature_.outputs[i].name || !found->second->fits(signature_.outputs[i])) {
+        refuse("it does not give what the manifest says as " + in_quotes(name));
       }
     }
   }
 
   const Subnet& subnet_;
   const Manifest& manifest_;
+  const Signature& signature_;
   ValueTypes types_;
 };
 
@@ -93,7 +95,7 @@ ValueTypes check_subnet(const Subnet& subnet, const Manifest& manifest) {
 }
 
 void check_subnets(const Manifest& manifest) {
-  if (manifest.subnets.empty() || manifest.outputs.empty()) {
+  if (manifest.subnets.empty() || manifest.network().outputs.empty()) {
     fail_bundle("the bundle holds no subnet, or one without outputs");
   }
   for (const Subnet& subnet : manifest.subnets) check_subnet(subnet, manifest);

@@ -13,7 +13,7 @@ namespace hwnas::core {
 using ValueTypes = std::unordered_map<std::string_view, const TensorSpec*>;
 
 // Every call gets values of the dtype and shape that it takes, each written once and before it is
-// read; the subnet takes and gives what the network does. Failure HWNAS_ERROR_BUNDLE.
+// read; the subnet takes and gives what its signature says. Failure HWNAS_ERROR_BUNDLE.
 ValueTypes check_subnet(const Subnet& subnet, const Manifest& manifest);
 
 // All subnets, of which there must be at least one.

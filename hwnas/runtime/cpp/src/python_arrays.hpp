@@ -103,7 +103,7 @@ inline void* checked_address(const nb::object& array) {
   return data == nullptr ? &nothing : data;
 }
 
-// One input or output of the network, as Python sees it.
+// One input or output of a subnet, as Python sees it.
 struct Port {
   Port(const hwnas_tensor_spec& spec, nb::handle arrays)
       : type(dtype_of(spec.dtype)),

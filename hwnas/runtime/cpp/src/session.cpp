@@ -37,9 +37,9 @@ Owned<OrtSessionOptions> make_options(const Runtime& runtime, const Environment&
   return owned;
 }
 
-class Signature {
+class SessionPorts {
  public:
-  Signature(const Runtime& runtime, const OrtSession* session)
+  SessionPorts(const Runtime& runtime, const OrtSession* session)
       : runtime_(runtime), api_(runtime.api()), session_(session) {
     check(api_.GetAllocatorWithDefaultOptions(&allocator_));
   }
@@ -105,8 +105,8 @@ Owned<OrtSession> open_session(const Runtime& runtime, const Environment& enviro
   }
   runtime.check(status, ("load " + what).c_str(), HWNAS_ERROR_BUNDLE);
   Owned<OrtSession> owned(session, runtime.api().ReleaseSession);
-  const Signature signature(runtime, session);
-  if (!signature.same(segment.inputs, true) || !signature.same(segment.outputs, false)) {
+  const SessionPorts ports(runtime, session);
+  if (!ports.same(segment.inputs, true) || !ports.same(segment.outputs, false)) {
     fail_bundle(what + " does not take and give what the manifest says");
   }
   return owned;

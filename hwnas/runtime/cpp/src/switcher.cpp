@@ -5,6 +5,7 @@
 #include <future>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "failure.hpp"
 #include "machine.hpp"
@@ -37,12 +38,23 @@ std::vector<hwnas_tensor_spec> public_specs(const std::vector<TensorSpec>& specs
   return result;
 }
 
+std::vector<Switcher::Specs> public_signatures(const Manifest& manifest) {
+  std::vector<Switcher::Specs> result;
+  for (const Signature& signature : manifest.signatures) {
+    result.push_back({public_specs(signature.inputs), public_specs(signature.outputs)});
+  }
+  return result;
+}
+
+// The subnet with the most weights; of several, the one with the largest inputs.
 std::size_t largest(const Manifest& manifest) {
+  const auto size = [&](const Subnet& subnet) {
+    return std::pair(subnet.weight_bytes, manifest.signature(subnet).input_bytes());
+  };
   const auto& subnets = manifest.subnets;
   const auto found =
-      std::max_element(subnets.begin(), subnets.end(), [](const Subnet& a, const Subnet& b) {
-        return a.weight_bytes < b.weight_bytes;
-      });
+      std::max_element(subnets.begin(), subnets.end(),
+                       [&](const Subnet& a, const Subnet& b) { return size(a) < size(b); });
   return static_cast<std::size_t>(found - subnets.begin());
 }
 
@@ -52,8 +64,7 @@ Switcher::Switcher(const std::string& path, const hwnas_options& options)
     : bundle_(path, options.verify != 0),
       runtime_(Runtime::load(options.runtime_library)),
       environment_(runtime_, checked_threads(options.threads)),
-      inputs_(public_specs(manifest().inputs)),
-      outputs_(public_specs(manifest().outputs)),
+      specs_(public_signatures(manifest())),
       states_(std::make_shared<ThreadStates>(runtime_, manifest().subnets.size())) {
   current_ = options.subnet != nullptr ? find(options.subnet) : largest(manifest());
   if (manifest().finalised) check_finalised(*manifest().finalised, runtime_.version(), path);

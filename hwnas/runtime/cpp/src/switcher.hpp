@@ -22,8 +22,13 @@ class Switcher {
 
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::string& runtime_version() const { return runtime_.version(); }
-  const std::vector<hwnas_tensor_spec>& inputs() const { return inputs_; }
-  const std::vector<hwnas_tensor_spec>& outputs() const { return outputs_; }
+
+  struct Specs {
+    std::vector<hwnas_tensor_spec> inputs;
+    std::vector<hwnas_tensor_spec> outputs;
+  };
+  const Specs& network() const { return specs_.front(); }
+  const Specs& specs(const Subnet& subnet) const { return specs_[subnet.signature]; }
 
   // Failure HWNAS_ERROR_UNKNOWN_SUBNET lists those that there are.
   std::size_t find(const std::string& name) const;
@@ -46,8 +51,7 @@ class Switcher {
   Runtime& runtime_;
   Environment environment_;
   std::vector<Owned<OrtSession>> sessions_;  // by index of the segment
-  std::vector<hwnas_tensor_spec> inputs_;
-  std::vector<hwnas_tensor_spec> outputs_;
+  std::vector<Specs> specs_;  // by index of the signature
   std::shared_ptr<ThreadStates> states_;
   // Relaxed is enough: no other memory is handed over with it.
   std::atomic<std::size_t> current_{0};

@@ -56,12 +56,12 @@ inline void* dlpack_data(const DLTensor& tensor, const TensorSpec& spec) {
   const DLDataType wanted = dlpack_dtype(spec.dtype());
   if (tensor.dtype.code != wanted.code || tensor.dtype.bits != wanted.bits ||
       tensor.dtype.lanes != wanted.lanes) {
-    refuse("has another dtype than the network's", "convert it first");
+    refuse("has another dtype than the subnet's", "convert it first");
   }
   const std::vector<std::int64_t> shape = spec.shape();
   bool same = tensor.ndim >= 0 && static_cast<std::size_t>(tensor.ndim) == shape.size();
   for (std::size_t i = 0; same && i < shape.size(); ++i) same = tensor.shape[i] == shape[i];
-  if (!same) refuse("has another shape than the network's", "reshape it first");
+  if (!same) refuse("has another shape than the subnet's", "reshape it first");
   std::int64_t stride = 1;
   for (std::size_t i = shape.size(); i-- > 0 && tensor.strides != nullptr && spec.bytes() > 0;) {
     if (shape[i] != 1 && tensor.strides[i] != stride) {  // of a dimension of 1, any stride will do
@@ -73,7 +73,7 @@ inline void* dlpack_data(const DLTensor& tensor, const TensorSpec& spec) {
   return static_cast<char*>(tensor.data) + tensor.byte_offset;
 }
 
-// Runs one subnet once on DLPack tensors, one per input and output, in order.
+// Runs one subnet once on DLPack tensors, one per input and output, in order, of its shapes.
 inline void run(Switcher& switcher, const std::vector<const DLTensor*>& inputs,
                 const std::vector<DLTensor*>& outputs, std::size_t subnet = Switcher::kCurrent) {
   const auto gather = [](const auto& tensors, const std::vector<TensorSpec>& specs, auto& into) {
@@ -88,8 +88,9 @@ inline void run(Switcher& switcher, const std::vector<const DLTensor*>& inputs,
   };
   std::vector<const void*> from;
   std::vector<void*> to;
-  gather(inputs, switcher.inputs(), from);
-  gather(outputs, switcher.outputs(), to);
+  if (subnet == Switcher::kCurrent) subnet = switcher.current();  // the one that is looked at runs
+  gather(inputs, switcher.inputs(subnet), from);
+  gather(outputs, switcher.outputs(subnet), to);
   switcher.run(from, to, subnet);
 }
 

@@ -147,11 +147,21 @@ typedef struct hwnas_tensor_spec {
   size_t bytes;         /* of one tensor, C-contiguous */
 } hwnas_tensor_spec;
 
-/* Inputs and outputs of the network, the same for every subnet. NULL if out of range. */
+/* Inputs and outputs of the network, as its largest subnet takes and gives them. NULL if out of
+   range. */
 HWNAS_API size_t hwnas_input_count(const hwnas_switcher* switcher);
 HWNAS_API const hwnas_tensor_spec* hwnas_input(const hwnas_switcher* switcher, size_t index);
 HWNAS_API size_t hwnas_output_count(const hwnas_switcher* switcher);
 HWNAS_API const hwnas_tensor_spec* hwnas_output(const hwnas_switcher* switcher, size_t index);
+
+/* Inputs and outputs of one subnet, by its index. Where the network has elastic dimensions, such as
+   the resolution, subnets differ in shapes; names, order and number are the network's. Subnets that
+   take and give the same have the same specs, by address. NULL if out of range.
+   Since HWNAS_ABI_VERSION 2. */
+HWNAS_API const hwnas_tensor_spec* hwnas_subnet_input(const hwnas_switcher* switcher, size_t subnet,
+                                                      size_t index);
+HWNAS_API const hwnas_tensor_spec* hwnas_subnet_output(const hwnas_switcher* switcher,
+                                                       size_t subnet, size_t index);
 
 #define HWNAS_CURRENT ((size_t)-1)
 
@@ -159,7 +169,10 @@ HWNAS_API const hwnas_tensor_spec* hwnas_output(const hwnas_switcher* switcher, 
  *
  * subnet   an index, for this call alone, or HWNAS_CURRENT.
  * inputs   one pointer per input, in order: C-contiguous, aligned to its element, only read.
- * outputs  one pointer per output, in order: as large as its spec says; must not overlap an input.
+ * outputs  one pointer per output, in order; must not overlap an input.
+ *
+ * Inputs and outputs are as large as the specs of the subnet that runs say. Where subnets differ in
+ * shapes and another thread may switch, read hwnas_current once, and give that index.
  */
 HWNAS_API hwnas_status hwnas_run(hwnas_switcher* switcher, size_t subnet,
                                  const void* const* inputs, void* const* outputs);

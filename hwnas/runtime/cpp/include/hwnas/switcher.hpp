@@ -129,6 +129,15 @@ class Switcher {
     return result;
   }
 
+  // Those of one subnet, whose shapes may differ from the network's.
+  std::vector<TensorSpec> inputs(std::size_t subnet) const {
+    return specs(subnet, hwnas_input_count(handle_), hwnas_subnet_input);
+  }
+
+  std::vector<TensorSpec> outputs(std::size_t subnet) const {
+    return specs(subnet, hwnas_output_count(handle_), hwnas_subnet_output);
+  }
+
   // Runs one subnet once: one pointer per input and output, in order. See hwnas_run.
   void run(const void* const* inputs, void* const* outputs, std::size_t subnet = kCurrent) {
     check(hwnas_run(handle_, subnet, inputs, outputs));
@@ -157,6 +166,17 @@ class Switcher {
  private:
   static const char* null_if_empty(const std::string& text) {
     return text.empty() ? nullptr : text.c_str();
+  }
+
+  template <typename Spec>
+  std::vector<TensorSpec> specs(std::size_t subnet, std::size_t count, Spec spec) const {
+    if (subnet >= hwnas_subnet_count(handle_)) {
+      throw Error(HWNAS_ERROR_UNKNOWN_SUBNET, "unknown subnet number " + std::to_string(subnet),
+                  "give a number below " + std::to_string(hwnas_subnet_count(handle_)));
+    }
+    std::vector<TensorSpec> result;
+    for (std::size_t i = 0; i < count; ++i) result.emplace_back(*spec(handle_, subnet, i));
+    return result;
   }
 
   static void expect_count(const char* what, std::size_t given, std::size_t wanted) {
