@@ -15,24 +15,35 @@ from hwnas.supernets.protocol import Supernet
 __all__ = ["load_weights", "read_weights"]
 
 _TORCH = (".pt", ".pth")
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+"""How a file of torch's begins, since version 1.6 and before."""
+_HEADER = 8
+"""Bytes before the header of a safetensors file, which is JSON."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, from a ``.safetensors``, ``.pt`` or ``.pth`` file.
+    """Tensors by name, on the CPU, from a safetensors file or one that torch wrote.
+
+    A file of another ending, or of none, is taken for what its first bytes say. A state dict may
+    lie under ``state_dict`` in what torch wrote, beside other things.
 
     Raises:
         UsageError: no such file, or another kind of file.
         SupernetError: the file is damaged, or holds anything but tensors.
     """
-    if path.suffix not in (".safetensors", *_TORCH):
+    if not path.is_file():
+        raise UsageError(
+            f"there is no weights file {path}",
+            f"check the path; it may be .safetensors or what torch wrote, as {', '.join(_TORCH)}",
+        )
+    kind = _kind(path)
+    if kind is None:
         raise UsageError(
             f"weights file {path} is neither .safetensors nor {' nor '.join(_TORCH)}",
             "save the state dict with safetensors.torch.save_file",
         )
-    if not path.is_file():
-        raise UsageError(f"there is no weights file {path}", "check the path")
     try:
-        if path.suffix == ".safetensors":
+        if kind == "safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -45,7 +56,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _tensors(loaded, path)
 
 
+def _kind(path: Path) -> str | None:
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    if path.suffix in _TORCH:
+        return "torch"
+    with path.open("rb") as stream:
+        begin = stream.read(_HEADER + 1)
+    if begin.startswith((_ZIP, _PICKLE)):
+        return "torch"
+    return "safetensors" if begin[_HEADER:] == b"{" else None
+
+
 def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
         raise SupernetError(
             f"{path} holds a {type(loaded).__name__}, not a state dict",
@@ -71,6 +96,11 @@ def load_weights(supernet: Supernet, path: Path) -> None:
     differences = _differences(supernet.state_dict(), given)
     try:
         result = supernet.load_state_dict(given)
+    except SupernetError as error:
+        # A family that takes other names too knows best what does not fit.
+        raise SupernetError(
+            f"{path} does not fit the supernet: {error.cause}", error.fix
+        ) from error
     except Exception as error:
         # Asked only now: a family may take an older checkpoint's names by remapping them itself.
         raise SupernetError(

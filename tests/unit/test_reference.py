@@ -112,7 +112,7 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
 def test_missing_module_lists_families() -> None:
     said = fails("no_such_module:small", UsageError)
     assert "no_such_module" in said
-    assert "families: vit" in said
+    assert "families: ofa, vit" in said
 
 
 @pytest.mark.parametrize("reference", ["..a:b", "a..b:c", ".:x"])
