@@ -1,4 +1,4 @@
-"""What hwnas asks of an ONNX graph: its weights by reference, and its structural hash.
+"""What hwnas asks of an ONNX graph: its weights by reference, its structural hash, its arithmetic.
 
 Graphs are handled as ``onnx.ModelProto`` whose weights are external data: an initialiser carries
 a location, a byte offset and a length, never bytes. Small constants (shapes, axes, scalars) stay
@@ -8,6 +8,7 @@ inline, because they are structure.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from hwnas.errors import BundleError
 from hwnas.manifest import WeightRange
@@ -27,9 +28,11 @@ __all__ = [
     "external_range",
     "external_tensors",
     "graph_kind",
+    "macs",
     "parse_model",
     "point_to",
     "point_to_stored",
+    "shapes_of",
     "signature",
     "tensor_values",
 ]
@@ -164,3 +167,58 @@ def _hash_attribute(
         bare.CopyFrom(attribute)
         bare.doc_string = ""
         digest.update(bare.SerializeToString(deterministic=True))
+
+
+def macs(model: ModelProto) -> int:
+    """Multiply-accumulates of one run of ``model``: its convolutions and matrix products.
+
+    All else counts 0, as papers count it: normalisations, activations, sums, pooling.
+
+    Args:
+        model: with static shapes; its weights need not be there.
+
+    Raises:
+        BundleError: a shape that is needed cannot be inferred, or it has branches or loops.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise BundleError(
+            f"the shapes of a graph cannot be inferred: {error}", "make the bundle again"
+        ) from error
+    shapes = shapes_of(inferred.graph)
+    return sum(_node_macs(node, shapes) for node in model.graph.node)
+
+
+def shapes_of(graph: GraphProto) -> dict[str, tuple[int, ...]]:
+    """Static shapes of all values of ``graph`` that say theirs, by name."""
+    found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            found[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
+    return found
+
+
+def _node_macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    def shape(value: str) -> tuple[int, ...]:
+        if value not in shapes:
+            raise BundleError(
+                f"the shape of {value!r} at {node.op_type} is not known", "export static shapes"
+            )
+        return shapes[value]
+
+    if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
+        raise BundleError(
+            f"how often {node.op_type} runs its graphs is not known", "export without branches"
+        )
+    if node.op_type == "Conv":  # weights (out, in / groups, *kernel)
+        return math.prod(shape(node.output[0])) * math.prod(shape(node.input[1])[1:])
+    if node.op_type == "ConvTranspose":  # weights (in, out / groups, *kernel)
+        return math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])
+    if node.op_type == "MatMul":
+        return math.prod(shape(node.output[0])) * shape(node.input[0])[-1]
+    if node.op_type == "Gemm":
+        across = any(a.name == "transA" and a.i for a in node.attribute)
+        return math.prod(shape(node.output[0])) * shape(node.input[0])[0 if across else 1]
+    return 0

@@ -1,4 +1,4 @@
-"""``hwnas lut``: look into lookup tables, compare, merge and export them."""
+"""``hwnas lut``: look into lookup tables, compare, merge, import and export them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hwnas.cli import lut_tables
+from hwnas.cli import lut_import, lut_tables
 from hwnas.cli.output import format_option, print_json, print_table, quote, verdict
 from hwnas.errors import UsageError
 from hwnas.files import refuse_overlap
@@ -24,7 +24,10 @@ _TABLE = click.Path(path_type=Path)
 
 @click.group("lut")
 def command() -> None:
-    """Show, compare, merge and export lookup tables."""
+    """Show, compare, merge, import and export lookup tables."""
+
+
+command.add_command(lut_import.command)
 
 
 @command.command("show")

@@ -98,7 +98,7 @@ def _row(row: dict[str, Any], energy: bool) -> list[object]:
         row["scope"],
         f"{p50:.4f}",
         "-" if low is None else f"{(high - low) / 2 / p50:.1%}",
-        f"{row['p95_ms']:.4f}",
+        "-" if row["p95_ms"] is None else f"{row['p95_ms']:.4f}",
         "-" if row["cold_p50_ms"] is None else f"{row['cold_p50_ms']:.4f}",
         "-" if row["spread"] is None else f"{row['spread']:.1%}",
         "-" if memory is None else human_bytes(memory),

@@ -1,5 +1,6 @@
 """Lookup tables of measurements, and the cost model that prices subnets with them."""
 
+from hwnas.table.additive import AdditiveCosts, Linear
 from hwnas.table.calibrate import choose, holdout
 from hwnas.table.cost import METRICS, Cost
 from hwnas.table.lut import Lut
@@ -11,8 +12,10 @@ from hwnas.table.validation import Validation, validate
 
 __all__ = [
     "METRICS",
+    "AdditiveCosts",
     "Cost",
     "CostModel",
+    "Linear",
     "Lut",
     "Measurement",
     "Missing",

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.bundle import Bundle, bytes_used
-from hwnas.rules import EqualChoice
 from hwnas.space import Space, Subnet
 
-__all__ = ["choose", "holdout", "sample"]
+__all__ = ["choose", "holdout"]
 
 _POOL = 256
 """Random candidates; more of them find hardly better designs."""
@@ -78,37 +77,13 @@ def holdout(
     return found
 
 
-def sample(space: Space, rng: random.Random) -> Subnet:
-    """A random subnet: each depth alike, then each choice alike (not each subnet alike)."""
-    words = []
-    active = {slot.name for slot in space.slots}
-    equal: dict[str, int] = {}
-    for number, rule in enumerate(space.rules):
-        if isinstance(rule, EqualChoice):
-            equal |= dict.fromkeys(rule.slots, number)
-            continue
-        depth = rng.choice(rule.depths)
-        active -= set(rule.slots) - rule.active(depth)
-        if len(rule.depths) > 1:
-            words.append(f"{rule.name}{depth}")
-    done = set()
-    for slot in space.slots:
-        group = equal.get(slot.name)
-        if slot.name not in active or len(slot.choices) < 2 or group in done:
-            continue
-        choice = rng.choice(slot.choices)
-        words.append(choice if group is not None else f"{slot.name}.{choice}")
-        done |= {group} - {None}
-    return space.find("-".join(words) or "net")
-
-
 def _candidates(space: Space, seed: int) -> list[Subnet]:
     rng = random.Random(seed)
     if space.count() <= _LISTED:
         every = list(space.subnets())
         rng.shuffle(every)
         return every
-    return _distinct([sample(space, rng) for _ in range(_POOL)])
+    return _distinct([space.sample(rng) for _ in range(_POOL)])
 
 
 def _distinct(subnets: Sequence[Subnet]) -> list[Subnet]:

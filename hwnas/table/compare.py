@@ -71,7 +71,9 @@ def compare(first: Lut, second: Lut) -> Comparison:
         for key in keys:
             a, b = first.measurement(key, scope), second.measurement(key, scope)
             if a is not None and b is not None:
-                ratios.append(_ratio(a, b))
+                # What is imported may be 0, where another entry holds its time too.
+                if a.p50_ms and b.p50_ms:
+                    ratios.append(_ratio(a, b))
             elif a is not None:
                 only[0].append(a.label)
             elif b is not None:
@@ -134,7 +136,6 @@ def device_spread(lut: Lut) -> list[Spread]:
             medians = [one.p50_ms for one in each]
             least, greatest = min(medians), max(medians)
             label = each[-1].label
-            found.append(
-                Spread(key, scope, label, len(each), least, greatest, greatest / least - 1)
-            )
+            spread = greatest / least - 1 if least else 0.0
+            found.append(Spread(key, scope, label, len(each), least, greatest, spread))
     return found

@@ -43,7 +43,7 @@ def statistics_row(one: Measurement) -> dict[str, Any]:
         "p50_ms": found.p50_ms,
         "p50_low_ms": low,
         "p50_high_ms": high,
-        "p95_ms": found.p95_ms,
+        "p95_ms": None if one.imported else found.p95_ms,
         "cold_p50_ms": found.cold_p50_ms,
         "spread": found.spread,
         "runs": found.runs,

@@ -4,11 +4,12 @@ Features of a subnet, by name:
 
 - ``warm``: sum of its blocks' medians, in ms;
 - ``penalty``: sum of what their first runs after others took longer, in ms;
-- ``weights``: bytes of weights that it uses, in MB;
+- ``weights``: bytes of weights that its blocks read, in MB;
 - ``tail``: sum of its blocks' 95th percentiles, in ms;
 - ``p50``: its predicted median, in ms;
 - ``memory``: what loading each block adds, plus the most that running one adds (buffers of blocks
   that run one after the other are used again), in MB;
+- ``energy``: sum of what its blocks take, in J;
 - ``blocks``: how many; ``one``: 1.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from hwnas.table.fit import LEVEL, Fit, Form, student
 
-__all__ = ["MEMORY", "P50", "P95", "describe"]
+__all__ = ["ENERGY", "MEMORY", "P50", "P95", "describe"]
 
 _ONE = frozenset(["one"])
 
@@ -39,6 +40,11 @@ MEMORY = (
 )
 """Each block that is measured alone is a session with tables of its own; the whole has one."""
 
+ENERGY = (
+    Form(("energy",)),
+    Form(("energy", "one"), points=4, signed=_ONE, small=_ONE),
+)
+
 _WORDS = {
     "warm": "sum of warm runs",
     "penalty": "sum of cold penalties",
@@ -47,6 +53,7 @@ _WORDS = {
     "p50": "predicted p50",
     "memory": "sum of loads and highest run",
     "blocks": "number of blocks",
+    "energy": "sum of blocks' energy",
 }
 
 _WHY = {

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas._version import __version__
-from hwnas.errors import OtherDevice, ProfileError, TableError, UsageError
+from hwnas.errors import OtherDevice, ProfileError, TableError, UsageError, shorten
 from hwnas.files import atomic_file
 from hwnas.profile import Fingerprint, Settings
 from hwnas.profile.record import Record, Scope
 from hwnas.table import owner
 from hwnas.table.file import connect, translated
+from hwnas.table.imports import UNCHECKED, is_imported
 from hwnas.table.packing import (
     COLUMNS,
     measurement_values,
@@ -82,6 +83,11 @@ class Lut(Reader):
         """
         lut = cls._open(Path(path))
         try:
+            if is_imported(lut.fingerprint):
+                raise OtherDevice(
+                    f"{path} holds imported numbers, and what is measured is never mixed with them",
+                    "name another file with -o for what is measured",
+                )
             differences = fingerprint.differences(lut.fingerprint)
             if differences:
                 raise OtherDevice(
@@ -163,6 +169,17 @@ class Lut(Reader):
         with self._writing() as db:
             query = "DELETE FROM measurement WHERE status = 'error' OR verdict = 'invalid'"
             return db.execute(query).rowcount
+
+    def notes(self) -> list[str]:
+        """What whoever uses this table must know of it, one line each."""
+        if not is_imported(self.fingerprint):
+            return super().notes()
+        listed = [
+            part
+            for (file,) in self.raw("SELECT file FROM imported ORDER BY measurement")
+            for part in file.split(", ")
+        ]
+        return [f"imported from {shorten(dict.fromkeys(listed))}: {UNCHECKED}", *super().notes()]
 
     def open_job(self, package: Package, target: str) -> None:
         """Note that ``package`` is about to be measured on ``target``; again is no harm."""

@@ -12,6 +12,7 @@ from typing import Any
 from hwnas.errors import OtherDevice, UsageError
 from hwnas.files import atomic_file, sha256_file
 from hwnas.table.file import damaged, translated
+from hwnas.table.imports import is_imported
 from hwnas.table.lut import Lut, new_table
 from hwnas.table.packing import COLUMNS
 from hwnas.table.records import Source
@@ -21,6 +22,7 @@ __all__ = ["merge"]
 _RAW = {
     "turn": "position, sitting, round, cold, wall, cpu, switches, ns",
     "round": "sitting, round, canary_before, canary_after, throttled, readings",
+    "imported": "mean_ms, std_ms, count, file, entry",
 }
 
 
@@ -67,6 +69,11 @@ def merge(paths: Sequence[str | Path], output: str | Path, *, force: bool = Fals
         for file, name, digest in zip(files, names, hashes, strict=True):
             with Lut.open(file) as lut:
                 differences = fingerprint.differences(lut.fingerprint)
+                if is_imported(fingerprint) != is_imported(lut.fingerprint):
+                    raise OtherDevice(
+                        f"of {files[0]} and {file} one was measured and the other one imported",
+                        "compare them with 'hwnas lut diff'; they are never merged",
+                    )
                 if differences and not force:
                     raise OtherDevice(
                         f"{file} is of another device than {files[0]}: {'; '.join(differences)}",

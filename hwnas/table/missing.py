@@ -9,6 +9,7 @@ from pathlib import Path
 from hwnas.bundle import Bundle
 from hwnas.errors import MissingMeasurements
 from hwnas.space import Subnet
+from hwnas.table.imports import is_imported
 from hwnas.table.lut import Lut
 
 __all__ = ["Missing", "missing", "missing_error"]
@@ -54,10 +55,12 @@ def missing(bundle: Bundle, lut: Lut, subnets: Iterable[Subnet] | None = None) -
     ]
 
 
-def missing_error(bundle: Path, lut: Path, found: Sequence[Missing]) -> MissingMeasurements:
+def missing_error(bundle: Path, lut: Lut, found: Sequence[Missing]) -> MissingMeasurements:
     """The error that names everything in ``found`` and the command that measures it."""
-    command = f"hwnas profile {bundle} --resume -o {lut}"
+    command = f"hwnas profile {bundle} --resume -o {lut.path}"
     if any(item.error for item in found):
         command += " --retry-failed"
+    if is_imported(lut.fingerprint):
+        command = "import files that hold them all, with 'hwnas lut import'"
     kinds = f"{len(found)} kind{'s' if len(found) > 1 else ''} of block"
-    return MissingMeasurements(f"{lut} lacks {kinds}: {'; '.join(map(str, found))}", command)
+    return MissingMeasurements(f"{lut.path} lacks {kinds}: {'; '.join(map(str, found))}", command)

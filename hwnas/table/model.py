@@ -9,7 +9,8 @@ missing, but it cannot be mistaken.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import chain, repeat
 from math import inf, nan, sqrt
 from typing import Any
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.bundle import Bundle
-from hwnas.errors import UnknownName
+from hwnas.bundle import Block, Bundle, bytes_used
+from hwnas.errors import BundleError, UnknownName
+from hwnas.graphs import macs, parse_model
 from hwnas.space import Subnet
-from hwnas.table.cost import Cost
+from hwnas.table.additive import AdditiveCosts, Linear, bytes_linear, compose
+from hwnas.table.cost import METRICS, Cost
 from hwnas.table.fit import Fit, choose_fit
-from hwnas.table.forms import MEMORY, P50, P95, describe
+from hwnas.table.forms import ENERGY, MEMORY, P50, P95, describe
 from hwnas.table.lut import Lut
 from hwnas.table.missing import Missing, missing, missing_error
 from hwnas.table.records import Measurement
@@ -31,6 +34,7 @@ from hwnas.table.weights import WeightBytes
 __all__ = ["CostModel"]
 
 _MB = 1e6
+_UNITS = {"memory": "MB", "energy": "J"}
 
 _SIGMAS = 1.96
 """Standard errors in half a 95% interval."""
@@ -66,13 +70,16 @@ class CostModel:
         self._without = {bundle.subnet_kind(subnet) for subnet in without}
         lacking = self.missing(subnets)
         if lacking:
-            raise missing_error(bundle.path, lut.path, lacking)
+            raise missing_error(bundle.path, lut, lacking)
         blocks = bundle.manifest.blocks
         kinds = dict.fromkeys(block.kind for block in blocks.values())
         found = {kind: lut.measurement(kind, "block") for kind in kinds}
         self._index = {(block.slot, block.choice): i for i, block in enumerate(blocks.values())}
         self._blocks = _Blocks([found[block.kind] for block in blocks.values()])
         self._weights = WeightBytes(blocks)
+        # What two blocks share each of them reads: traffic adds up where bytes do not.
+        self._read = np.array([bytes_used([block]) for block in blocks.values()]) / _MB
+        self._counted: dict[str, float] = {}
         self._fits = self._fit({bundle.subnet_kind(subnet) for subnet in without})
 
     def missing(self, subnets: Iterable[Subnet] | None = None) -> list[Missing]:
@@ -91,6 +98,8 @@ class CostModel:
             weight_bytes=self.bundle.weight_bytes(subnet),
             measured=True,
             p50_interval_ms=found.statistics.p50_interval_ms,
+            energy_j=_joules(found),
+            macs=sum(self._kind_macs(self.bundle.manifest.blocks[unit]) for unit in subnet.blocks),
         )
 
     def predict(self, subnet: Subnet) -> Cost:
@@ -104,7 +113,7 @@ class CostModel:
     def predict_many(self, subnets: Sequence[Subnet]) -> list[Cost]:
         """Costs from blocks, in order; some 10^5 subnets a second.
 
-        ``memory_bytes`` is NaN where the device does not tell memory.
+        ``memory_bytes`` and ``energy_j`` are NaN where the device does not tell them.
 
         Raises:
             MissingMeasurements: a block without a measurement, not among the constructor's
@@ -114,32 +123,70 @@ class CostModel:
         calls = self._calls(subnets)
         features = self._features(calls)
         if np.isnan(features["warm"]).any():
-            raise missing_error(self.bundle.path, self._lut.path, self.missing(subnets))
+            raise missing_error(self.bundle.path, self._lut, self.missing(subnets))
         features["p50"] = self._fits["p50"](features)
-        columns: list[Iterable[Any]] = []
-        ends: list[Iterable[Any]] = []
+        count = len(subnets)
+        columns: dict[str, Iterable[Any]] = {
+            "bytes": self._weights.of(calls.blocks, calls.counts).tolist(),
+            "macs": self._blocks.total(self._macs, calls).tolist(),
+        }
+        ends: dict[str, Iterable[Any]] = {}
         for name, fit in self._fits.items():
             divide = _MB if name == "memory" else 1.0
-            columns.append((fit(features) * divide).tolist())
+            values = fit(features) * divide
+            # One and the same NaN where all is unknown: then equal costs compare equal.
+            columns[name] = repeat(nan, count) if np.isnan(values).all() else values.tolist()
             found = fit.intervals(features)
-            ends.append(
-                repeat(None, len(subnets))
+            ends[name] = (
+                repeat(None, count)
                 if found is None
                 else zip(*((end * divide).tolist() for end in found), strict=True)
             )
-        weights = self._weights.of(calls.blocks, calls.counts).tolist()
+        ahead = zip(*ends.values(), strict=True)
+        rows = zip(*(columns[name] for name in METRICS), ahead, strict=True)
         return [
-            Cost(p50, p95, memory, size, False, None, *intervals)
-            for p50, p95, memory, size, *intervals in zip(*columns, weights, *ends, strict=True)
+            Cost(p50, p95, memory, size, False, None, a, b, c, joules, arithmetic, d)
+            for p50, p95, memory, size, joules, arithmetic, (a, b, c, d) in rows
         ]
+
+    def additive(self) -> AdditiveCosts:
+        """What :meth:`predict_many` computes, block by block."""
+        blocks = self.bundle.manifest.blocks
+        atoms = self._weights.atoms
+        size = bytes_linear(blocks, atoms, self.bundle.manifest.space.skippable)
+        features: dict[str, Linear | None] = {
+            **self._blocks.linear(),
+            "weights": Linear(0.0, self._read),
+            "blocks": Linear(0.0, np.ones(len(blocks))),
+            "one": Linear(1.0, np.zeros(len(blocks))),
+        }
+        metrics: dict[str, Linear | None] = {}
+        for name, fit in self._fits.items():
+            found = compose(fit, features)
+            if name == "p50":
+                features["p50"] = found
+            elif name == "memory" and found is not None:
+                found = found.scaled(_MB)
+            metrics[name] = found
+        metrics |= {"bytes": size, "macs": Linear(0.0, self._macs)}
+        known = {
+            name: found if found is None or not _unknown(found) else None
+            for name, found in metrics.items()
+        }
+        pairs = tuple((block.slot, block.choice) for block in blocks.values())
+        return AdditiveCosts(pairs, {name: known[name] for name in METRICS}, atoms)
 
     def describe(self) -> list[str]:
         """What the model does, one line per metric, for people; then what to know of the table."""
         lines = []
         for name, fit in self._fits.items():
-            text = describe(name, fit, "MB" if name == "memory" else "ms")
+            if name == "energy" and np.isnan(self._blocks.energy).all():
+                continue
+            text = describe(name, fit, _UNITS.get(name, "ms"))
             if name == "memory" and self._blocks.memory_unknown:
                 text = "not measured, since this device does not tell it"
+            if name == "p95" and self._blocks.tail_unknown:
+                text = "not known, since only means were imported"
             lines.append(f"{name}: {text}")
         return lines
 
@@ -161,10 +208,26 @@ class CostModel:
     def _features(self, calls: _Calls) -> dict[str, NDArray[np.float64]]:
         """What ``forms`` names, but for ``p50``, per subnet."""
         found = self._blocks.sums(calls)
-        found["weights"] = self._weights.of(calls.blocks, calls.counts) / _MB
+        found["weights"] = self._blocks.total(self._read, calls)
         found["blocks"] = calls.counts.astype(np.float64)
         found["one"] = np.ones(len(calls.counts))
         return found
+
+    @cached_property
+    def _macs(self) -> NDArray[np.float64]:
+        """Multiply-accumulates of each block, shape (blocks,)."""
+        return np.array([self._kind_macs(b) for b in self.bundle.manifest.blocks.values()])
+
+    def _kind_macs(self, block: Block) -> float:
+        """Of a block, counted once for all of its kind; NaN where its graph does not tell."""
+        if block.kind not in self._counted:
+            unit = f"{block.slot}/{block.choice}"
+            model = parse_model(self.bundle.model(unit), unit)
+            try:
+                self._counted[block.kind] = float(macs(model))
+            except BundleError:
+                self._counted[block.kind] = nan
+        return self._counted[block.kind]
 
     def _fit(self, without: Collection[str]) -> dict[str, Fit]:
         known = self._whole_subnets(without)
@@ -183,6 +246,7 @@ class CostModel:
             "p50": p50,
             "p95": p95,
             "memory": choose_fit("memory", MEMORY, features, whole),
+            "energy": choose_fit("energy", ENERGY, features, [_joules(m) for m in found]),
         }
 
     def _whole_subnets(self, without: Collection[str]) -> list[tuple[Subnet, Measurement]]:
@@ -209,17 +273,18 @@ class _Calls:
     Attributes:
         blocks: block numbers, shape (calls,).
         counts: how many of them each subnet has, shape (subnets,).
+        subnets: how many.
+        which: number of the subnet of each of ``blocks``.
     """
 
     def __init__(self, blocks: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
         self.blocks, self.counts = blocks, counts
+        self.subnets = len(counts)
+        self.which = np.repeat(np.arange(self.subnets), counts)
 
 
 class _Blocks:
-    """Costs per block: ms, NaN where unknown; bytes, infinite where unknown.
-
-    Infinity outweighs in sums and maxima without NumPy's warning about NaN.
-    """
+    """Costs per block, each of shape (blocks,): ms, bytes and J; NaN where unknown."""
 
     def __init__(self, found: Sequence[Measurement | None]) -> None:
         self._p50 = np.array([m.p50_ms if m else nan for m in found])
@@ -227,30 +292,50 @@ class _Blocks:
         self._penalty = np.array([_penalty(m) if m else nan for m in found])
         self._load = np.array([_bytes(m.load_bytes if m else None) for m in found])
         self._run = np.array([_bytes(m.run_bytes if m else None) for m in found])
+        self.energy = np.array([_joules(m) if m else nan for m in found])
 
     @property
     def memory_unknown(self) -> bool:
-        return bool(np.isinf(self._load + self._run).all())
+        return bool(np.isnan(self._load + self._run).all())
+
+    @property
+    def tail_unknown(self) -> bool:
+        return bool(np.isnan(self._p95).all())
+
+    def total(self, values: NDArray[np.float64], calls: _Calls) -> NDArray[np.float64]:
+        """Sum of ``values`` over the blocks of each subnet, shape (subnets,)."""
+        summed = np.bincount(calls.which, weights=values[calls.blocks], minlength=calls.subnets)
+        return summed.astype(np.float64)
 
     def sums(self, calls: _Calls) -> dict[str, NDArray[np.float64]]:
         """Per subnet and feature, shape (subnets,)."""
-        subnets = len(calls.counts)
-        which = np.repeat(np.arange(subnets), calls.counts)
-
-        def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            summed = np.bincount(which, weights=values[calls.blocks], minlength=subnets)
-            return summed.astype(np.float64)
-
-        highest = np.zeros(subnets)
-        np.maximum.at(highest, which, self._run[calls.blocks])
-        memory = (total(self._load) + highest) / _MB
-        memory[np.isinf(memory)] = nan
+        highest = np.zeros(calls.subnets)
+        # Infinity is greater than all others and NaN is not; nor does NumPy warn about it.
+        np.maximum.at(highest, calls.which, np.nan_to_num(self._run, nan=inf)[calls.blocks])
+        highest[np.isinf(highest)] = nan
         return {
-            "warm": total(self._p50),
-            "tail": total(self._p95),
-            "penalty": total(self._penalty),
-            "memory": memory,
+            "warm": self.total(self._p50, calls),
+            "tail": self.total(self._p95, calls),
+            "penalty": self.total(self._penalty, calls),
+            "memory": (self.total(self._load, calls) + highest) / _MB,
+            "energy": self.total(self.energy, calls),
         }
+
+    def linear(self) -> Mapping[str, Linear]:
+        """The same features as sums over blocks."""
+        return {
+            "warm": Linear(0.0, self._p50),
+            "tail": Linear(0.0, self._p95),
+            "penalty": Linear(0.0, self._penalty),
+            "memory": Linear(0.0, self._load / _MB, self._run / _MB),
+            "energy": Linear(0.0, self.energy),
+        }
+
+
+def _unknown(found: Linear) -> bool:
+    """Whether it is known of no block."""
+    peak = 0.0 if found.peak is None else found.peak
+    return bool(np.isnan(found.per_block + peak).all())
 
 
 def _penalty(measurement: Measurement) -> float:
@@ -290,9 +375,14 @@ def _level(found: Sequence[Measurement]) -> float:
 
 def _bytes(value: int | None) -> float:
     # Below 0: what was there before shrank meanwhile. The job itself cost nothing that shows.
-    return inf if value is None else float(max(value, 0))
+    return nan if value is None else float(max(value, 0))
 
 
 def _memory(measurement: Measurement) -> float:
     total = measurement.memory_bytes
     return nan if total is None else total
+
+
+def _joules(measurement: Measurement) -> float:
+    joules = measurement.joules
+    return nan if joules is None else joules

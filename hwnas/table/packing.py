@@ -6,16 +6,16 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.agent.rounds import round_factors
+from hwnas.agent.rounds import Pace
+from hwnas.agent.samples import waited
 from hwnas.profile.record import VERDICTS, Energy, Record, Round, Turn
 from hwnas.table.file import damaged
-from hwnas.table.records import Measurement
+from hwnas.table.records import Imported, Measurement
 
 __all__ = [
     "COLUMNS",
@@ -82,6 +82,7 @@ def read_measurement(
     factors: Sequence[float],
     threads: int,
     source: str,
+    imported: Sequence[Sequence[Any]] = (),
 ) -> Measurement:
     """The record of one row and the rows that belong to it.
 
@@ -93,12 +94,13 @@ def read_measurement(
         factors: of the turns' rounds.
         threads: of one inference.
         source: see :class:`Measurement`.
+        imported: the row of the table ``imported``, if there is one; then there are no turns.
 
     Raises:
         TableError: they hold something else than was written.
     """
     key, scope, label, verdict, reasons, stopped_by, _, _, load, run, off, outputs_ok = values[:12]
-    if not turns:
+    if bool(turns) == bool(imported):
         raise damaged(path, f"the measurement of {label} has no samples")
     try:
         return Measurement(
@@ -118,6 +120,7 @@ def read_measurement(
             outputs_ok=None if outputs_ok is None else bool(_int(outputs_ok)),
             energy=_energy(values[12:]),
             source=source,
+            imported=_imported(*imported[0]) if imported else None,
         )
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged(path, f"the measurement of {label}: {error}") from error
@@ -143,33 +146,25 @@ def read_shown(path: Path, text: object) -> str:
 
 
 def turn_factors(path: Path, rows: Sequence[Sequence[Any]]) -> dict[int, list[float]]:
-    """Factors of the rounds of each measurement's turns, see :func:`round_factors`.
+    """Factors of the rounds of each measurement's turns, see :class:`hwnas.agent.rounds.Pace`.
 
     Args:
         path: of the table, for the error.
         rows: of all turns of a table, by measurement and position: measurement, what its round is
-            known by (5 values, the first None where there is none), runs, whether the thread
-            waited.
+            known by (5 values, the first None where there is none), runs, wall, cpu, threads.
     """
-    items: dict[int, int] = {}
-    rounds: dict[tuple[Any, ...], int] = {}
-    item, turn_round, medians, usable = [], [], [], []
-    for measurement, *known_by, runs, waited in rows:
-        item.append(items.setdefault(measurement, len(items)))
-        turn_round.append(rounds.setdefault(tuple(known_by), len(rounds)))
-        usable.append(known_by[0] is not None and not waited)
+    pace = Pace()
+    for measurement, *place, runs, wall, cpu, threads in rows:
         try:
-            medians.append(float(median(_runs(runs).tolist())))
+            ns = _runs(runs).tolist()
+            if place[0] is not None and not waited(_int(wall), _int(cpu), threads):
+                pace.tell(measurement, tuple(place), ns)
         except (ValueError, TypeError) as error:
             raise damaged(path, f"a turn: {error}") from error
-    use = np.array(usable, dtype=bool)
-    number = np.array(turn_round, dtype=np.intp)
-    factors = np.ones(len(rounds))
-    found = round_factors(np.array(item, dtype=np.intp)[use], number[use], np.array(medians)[use])
-    factors[: len(found)] = found
-    given: dict[int, list[float]] = {measurement: [] for measurement in items}
-    for row, value in zip(rows, factors[number].tolist(), strict=True):
-        given[row[0]].append(value)
+    factors = pace.factors()
+    given: dict[int, list[float]] = {row[0]: [] for row in rows}
+    for measurement, *place, _, _, _, _ in rows:
+        given[measurement].append(factors.get(tuple(place), 1.0))
     return given
 
 
@@ -219,6 +214,14 @@ def _energy(row: Sequence[Any]) -> Energy | None:
     if _int(runs) <= 0:
         raise ValueError("energy over no runs")
     return Energy(_number(joules), runs, _number(seconds), _text(sensor))
+
+
+def _imported(mean: Any, std: Any, count: Any, file: Any, entry: Any) -> Imported:
+    if _number(mean) < 0 or (std is not None and _number(std) < 0):
+        raise ValueError("a time below 0")
+    if count is not None and _int(count) <= 0:
+        raise ValueError("a mean over no runs")
+    return Imported(mean, std, count, _text(file), _text(entry))
 
 
 def _texts(text: Any) -> tuple[str, ...]:

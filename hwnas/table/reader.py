@@ -170,6 +170,11 @@ class Reader:
                 factors.get(identity, ()),
                 self._device(run).threads,
                 str(source or ""),
+                self.raw(
+                    "SELECT mean_ms, std_ms, count, file, entry FROM imported "
+                    "WHERE measurement = ?",
+                    (identity,),
+                ),
             )
             for identity, run, source, *row in rows
         ]
@@ -181,14 +186,13 @@ class Reader:
         if self._factors_of[0] != state:
             rows = self.raw(
                 "SELECT t.measurement, r.sitting, r.round, r.canary_before, r.canary_after, m.run, "
-                "t.ns, t.cpu < 0.98 * t.wall FROM turn AS t "
+                "t.ns, t.wall, t.cpu FROM turn AS t "
                 "JOIN measurement AS m ON m.id = t.measurement LEFT JOIN round AS r ON "
                 "r.measurement = t.measurement AND r.sitting = t.sitting AND r.round = t.round "
                 "ORDER BY t.measurement, t.position"
             )
-            # The time that several threads take says nothing of whether one of them waited.
-            alone = {run: self._device(run).threads == 1 for run in {row[5] for row in rows}}
-            rows = [(*row[:-1], row[-1] and alone[row[5]]) for row in rows]
+            threads = {run: self._device(run).threads for run in {row[5] for row in rows}}
+            rows = [(*row, threads[row[5]]) for row in rows]
             self._factors_of = state, turn_factors(self.path, rows)
         return self._factors_of[1]
 

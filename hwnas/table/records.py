@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from math import nan
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,26 @@ from numpy.typing import NDArray
 from hwnas.profile.record import VERDICTS, Energy, Round, Scope, Turn, Verdict
 from hwnas.profile.samples import Statistics, flags, statistics
 
-__all__ = ["Measurement", "Row", "Source", "pooled"]
+__all__ = ["Imported", "Measurement", "Row", "Source", "pooled"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What others measured, as they summed it up: there are no samples to judge it by.
+
+    Attributes:
+        mean_ms: mean latency in ms; 0 where another entry holds this block's time too.
+        std_ms: standard deviation over runs in ms; ``None`` where the file does not tell.
+        count: number of runs; ``None`` where the file does not tell.
+        file: names of the files that it comes from.
+        entry: which of their entries.
+    """
+
+    mean_ms: float
+    std_ms: float | None
+    count: int | None
+    file: str
+    entry: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +58,7 @@ class Measurement:
         outputs_ok: whether they are as expected; ``None`` if not checked.
         energy: where there is a counter.
         source: file name of the merged table that it comes from; empty for this table's own.
+        imported: what others measured; then there are no turns, and ``p95_ms`` is NaN.
     """
 
     key: str
@@ -56,6 +77,7 @@ class Measurement:
     outputs_ok: bool | None = None
     energy: Energy | None = None
     source: str = ""
+    imported: Imported | None = None
 
     @cached_property
     def ns(self) -> NDArray[np.int64]:
@@ -72,17 +94,23 @@ class Measurement:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Median, 95th percentile and their like, from turns that nothing disturbed, in ms."""
+        """Median, 95th percentile and their like, from turns that nothing disturbed, in ms.
+
+        Of what was imported: the mean in place of the median, NaN for the 95th percentile.
+        """
+        if self.imported is not None:
+            runs = self.imported.count or 0
+            return Statistics(runs, 0, 0, self.imported.mean_ms, nan, None, None, None)
         return statistics(self.turns, self.rounds, self.threads, self.factors)
 
     @property
     def p50_ms(self) -> float:
-        """Median in ms."""
+        """Median in ms; the mean of what was imported."""
         return self.statistics.p50_ms
 
     @property
     def p95_ms(self) -> float:
-        """95th percentile in ms."""
+        """95th percentile in ms; NaN of what was imported."""
         return self.statistics.p95_ms
 
     @property
@@ -131,7 +159,21 @@ def pooled(found: Sequence[Measurement]) -> Measurement:
         output_error=_most(one.output_error for one in found),
         outputs_ok=all(checked) if checked else None,
         energy=next((one.energy for one in reversed(found) if one.energy), None),
+        imported=_pooled_imports([one.imported for one in found if one.imported]),
         source=", ".join(one.source for one in found),
+    )
+
+
+def _pooled_imports(found: Sequence[Imported]) -> Imported | None:
+    """The mean over tables, each counting alike; measured and imported ones are never merged."""
+    if not found:
+        return None
+    return Imported(
+        mean_ms=sum(one.mean_ms for one in found) / len(found),
+        std_ms=_most(one.std_ms for one in found),
+        count=_most(one.count for one in found),
+        file=", ".join(one.file for one in found),
+        entry=", ".join(dict.fromkeys(one.entry for one in found)),
     )
 
 

@@ -4,18 +4,18 @@
 from the version of hwnas that wrote it. The journal is a rollback journal and not a write-ahead
 log: between transactions the one file is all there is, so a copy of it is whole.
 
-Schema 2 holds turns, rounds and verdicts; schema 1 held one series of runs per measurement.
-``upgrade`` makes 2 of 1.
+Schema 3 holds what others measured too; schema 2 turns, rounds and verdicts; schema 1 held one
+series of runs per measurement. ``upgrade`` makes 3 of those.
 """
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "MEASUREMENTS", "SCHEMA", "SCHEMA_VERSION"]
+__all__ = ["APPLICATION_ID", "IMPORTS", "MEASUREMENTS", "SCHEMA", "SCHEMA_VERSION"]
 
 APPLICATION_ID = 0x68774C54
 """``hwLT``"""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _DEVICES = """
 CREATE TABLE meta (
@@ -120,6 +120,19 @@ CREATE TABLE job (
 ) WITHOUT ROWID;
 """
 
+_IMPORTS = """
+-- What others measured and only summed up: a row here, with a measurement that has no turns.
+-- std_ms and count are NULL where the file does not tell. entry: which of the file's entries.
+CREATE TABLE imported (
+    measurement INTEGER PRIMARY KEY REFERENCES measurement(id) ON DELETE CASCADE,
+    mean_ms REAL NOT NULL CHECK (mean_ms >= 0),
+    std_ms REAL CHECK (std_ms >= 0),
+    count INTEGER CHECK (count > 0),
+    file TEXT NOT NULL,
+    entry TEXT NOT NULL
+);
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     """One by one: SQLite's script call would end the transaction that they belong to."""
@@ -130,5 +143,8 @@ def _statements(script: str) -> tuple[str, ...]:
 MEASUREMENTS = _statements(_MEASUREMENTS)
 """What schema 2 has and schema 1 has not."""
 
-SCHEMA = _statements(_DEVICES) + MEASUREMENTS
+IMPORTS = _statements(_IMPORTS)
+"""What schema 3 has and schema 2 has not."""
+
+SCHEMA = _statements(_DEVICES) + MEASUREMENTS + IMPORTS
 """The statements that make a new table."""

@@ -1,4 +1,6 @@
-"""Lookup tables of schema 1 as tables of schema 2.
+"""Lookup tables of schemas 1 and 2 as tables of schema 3.
+
+Schema 2 lacks only the table of what was imported.
 
 Schema 1 has one series of runs per measurement: it becomes one turn of sitting 0, without CPU time
 and without a canary, so that nothing can be said of it but its quantiles.
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.table.file import damaged
-from hwnas.table.schema import MEASUREMENTS, SCHEMA_VERSION
+from hwnas.table.schema import IMPORTS, MEASUREMENTS, SCHEMA_VERSION
 
 __all__ = ["UNJUDGED", "upgrade", "upgraded_copy"]
 
@@ -39,10 +41,20 @@ def upgraded_copy(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def upgrade(path: Path, db: sqlite3.Connection) -> None:
-    """Turn ``db``, which is of schema 1, into the present one, within the caller's transaction.
+    """Turn ``db``, which is of an older schema, into the present one, in the caller's transaction.
 
-    Attempts that were cut off are left behind.
+    Attempts of schema 1 that were cut off are left behind.
     """
+    [(version,)] = db.execute("PRAGMA user_version")
+    if version < 2:
+        _give_verdicts(path, db)
+    for statement in IMPORTS:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _give_verdicts(path: Path, db: sqlite3.Connection) -> None:
+    """From schema 1 to schema 2."""
     db.execute("DROP INDEX measurement_by_key")
     db.execute("ALTER TABLE measurement RENAME TO measurement_1")
     db.execute("ALTER TABLE sample RENAME TO sample_1")
@@ -72,4 +84,3 @@ def upgrade(path: Path, db: sqlite3.Connection) -> None:
         )
     db.execute("DROP TABLE sample_1")
     db.execute("DROP TABLE measurement_1")
-    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -14,7 +14,6 @@ import pytest
 from hwnas.bundle import Bundle
 from hwnas.space import EqualChoice, EquidistantDepth, PrefixDepth, Slot, Space
 from hwnas.table import CostModel, choose, holdout, validate
-from hwnas.table.calibrate import sample
 from hwnas.table.validation import Check, kendall, summarise
 from tests.support.bundles import make_bundle
 from tests.support.tables import fill_blocks, put_subnet
@@ -51,12 +50,12 @@ class TestSample:
         )
         every = {subnet.spec for subnet in space.subnets()}
         rng = random.Random(0)
-        found = Counter(sample(space, rng).spec for _ in range(2000))
+        found = Counter(space.sample(rng).spec for _ in range(2000))
         assert set(found) == every
 
     def test_a_space_without_a_choice(self) -> None:
         space = Space(slots=(Slot(name="stem"),))
-        assert sample(space, random.Random(0)) == space.largest()
+        assert space.sample(random.Random(0)) == space.largest()
 
 
 class TestChoose:
@@ -89,9 +88,7 @@ class TestChoose:
             return float(np.linalg.det(scaled.T @ scaled))
 
         rng = random.Random(0)
-        by_chance = [
-            volume([sample(wide.manifest.space, rng) for _ in range(6)]) for _ in range(50)
-        ]
+        by_chance = [volume([wide.manifest.space.sample(rng) for _ in range(6)]) for _ in range(50)]
         assert volume(choose(wide, 6)) > np.quantile(by_chance, 0.9)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hwnas.bundle import Bundle, Manifest
 from hwnas.errors import MissingMeasurements, UnknownName
 from hwnas.profile import Settings
+from hwnas.profile.record import Energy
 from hwnas.space import Space, Subnet
 from hwnas.table import Cost, CostModel, Lut, missing
 from hwnas.table.weights import WeightBytes
@@ -249,6 +250,51 @@ class TestCalibration:
         put(lut, "another kind", 99.0, "subnet", "d2-h8")
         put(lut, "stranger", 99.0, "subnet", "no-such-subnet")
         assert CostModel(bundle, lut).describe()[0] == "p50: plain sum of blocks, not calibrated"
+
+
+class TestEnergy:
+    def energy(self, joules: float) -> Energy:
+        return Energy(100 * joules, 100, 0.5, "rapl:package-0")
+
+    @pytest.fixture
+    def metered(self, tmp_path: Path, bundle: Bundle) -> Iterator[Lut]:
+        with Lut.create(tmp_path / "e.db", fingerprint(), Settings()) as lut:
+            for i, (kind, unit) in enumerate(bundle.kinds().items()):
+                put(lut, kind, MS[unit], label=unit, energy=self.energy(10.0**-i))
+            yield lut
+
+    def test_is_the_sum_over_blocks(self, bundle: Bundle, metered: Lut) -> None:
+        model = CostModel(bundle, metered)
+        cost = model.predict(find(bundle, "d2-h16"))
+        assert cost.energy_j == pytest.approx(1 + 2 * 0.01 + 0.001)
+        assert cost.metric("energy") == cost.energy_j and cost.energy_prediction_j is None
+        assert model.describe()[3] == "energy: plain sum of blocks, not calibrated"
+
+    def test_is_calibrated_by_whole_subnets(self, bundle: Bundle, metered: Lut) -> None:
+        put_subnet(metered, bundle, "max", 9.0, energy=self.energy(1.5 * 1.031))
+        model = CostModel(bundle, metered)
+        cost = model.predict(find(bundle, "d1-h8"))
+        assert cost.energy_j == pytest.approx(1.5 * (1 + 0.1 + 0.001))
+        low, high = cost.energy_prediction_j or (0, 0)
+        assert low < cost.energy_j < high
+        measured = model.cost(find(bundle, "max"))
+        assert measured.energy_j == pytest.approx(1.5 * 1.031) and measured.macs > 0
+        assert model.describe()[3].startswith(
+            "energy: calibrated on 1 whole subnet: 1.500 x sum of blocks' energy"
+        )
+
+    def test_without_a_counter_it_is_not_known(self, bundle: Bundle, lut: Lut) -> None:
+        model = CostModel(bundle, lut)
+        assert math.isnan(model.predict(find(bundle, "max")).energy_j)
+        assert len(model.describe()) == 3
+
+    def test_of_one_block_not_told_is_nan(self, bundle: Bundle, metered: Lut) -> None:
+        put(metered, bundle.manifest.blocks["layers.0/h8"].kind, 2.0, energy=None)
+        costs = CostModel(bundle, metered).predict_many(
+            [find(bundle, "d1-h8"), find(bundle, "d1-h16")]
+        )
+        assert math.isnan(costs[0].energy_j)
+        assert costs[1].energy_j == pytest.approx(1.011)
 
 
 class TestTiedWeights:

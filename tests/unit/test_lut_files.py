@@ -13,11 +13,13 @@ from hwnas.errors import NewerSchema, OtherDevice, TableError
 from hwnas.profile import Settings
 from hwnas.profile.record import OpenJob
 from hwnas.table import Lut
+from hwnas.table.records import Imported
 from hwnas.table.upgrade import UNJUDGED
 from tests.support.tables import fingerprint, put
 
 DATA = Path(__file__).parents[1] / "data"
-V1, V2 = DATA / "lut_v1.db", DATA / "lut_v2.db"
+V1, V2, V3 = DATA / "lut_v1.db", DATA / "lut_v2.db", DATA / "lut_v3.db"
+IMPORTED = DATA / "imported_v3.db"
 
 
 @pytest.fixture
@@ -62,9 +64,9 @@ class TestBadFiles:
     def test_newer(self, lut: Lut, path: Path) -> None:
         lut.close()
         with sqlite3.connect(path) as db:
-            db.execute("PRAGMA user_version=3")
+            db.execute("PRAGMA user_version=4")
         db.close()
-        with pytest.raises(NewerSchema, match="schema_version 3, this hwnas reads up to 2"):
+        with pytest.raises(NewerSchema, match="schema_version 4, this hwnas reads up to 3"):
             Lut.open(path)
 
     def test_cut_off(self, lut: Lut, path: Path) -> None:
@@ -160,7 +162,7 @@ class TestSchema1:
         pairs = zip(before, after, strict=False)
         assert all(a and b and a.turns == b.turns and a.verdict == b.verdict for a, b in pairs)
         with sqlite3.connect(copy) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (2,)
+            assert db.execute("PRAGMA user_version").fetchone() == (3,)
             query = "SELECT count(*) FROM sqlite_master WHERE name IN ('sample', 'measurement_1')"
             assert db.execute(query).fetchone() == (0,)
             assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -189,9 +191,10 @@ class TestSchema1:
         assert copy.read_bytes() == before
 
 
-class TestSchema2:
-    def test_is_read(self) -> None:
-        with Lut.open(V2) as lut:
+class TestSchemas2And3:
+    @pytest.mark.parametrize("file", [V2, V3])
+    def test_is_read(self, file: Path) -> None:
+        with Lut.open(file) as lut:
             assert lut.fingerprint.machine == "aarch64"
             assert lut.settings.relative_ci == 0.01
             assert lut.keys("block") == ["a" * 32, "b" * 32]
@@ -218,3 +221,59 @@ class TestSchema2:
             ("the clock was lower in 2 of 7 rounds",),
         )
         assert (whole.label, whole.load_bytes, whole.energy) == ("d1", None, None)
+
+    def test_schema_2_is_gone_on_with(self, tmp_path: Path) -> None:
+        copy = tmp_path / "lut.db"
+        shutil.copy(V2, copy)
+        with Lut.open(V2) as lut:
+            device, before = lut.fingerprint, lut.rows()
+        with Lut.resume(copy, device, Settings()) as lut:
+            put(lut, "new", 1.0)
+        with Lut.open(copy) as lut:
+            assert lut.rows()[:-1] == before
+        with sqlite3.connect(copy) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (3,)
+            assert db.execute("SELECT count(*) FROM imported").fetchone() == (0,)
+        db.close()
+
+
+class TestImported:
+    def test_is_read(self) -> None:
+        with Lut.open(IMPORTED) as lut:
+            assert lut.fingerprint.cpu == "Galaxy Note10" and lut.fingerprint.runtime == "imported"
+            block, within = (lut.measurement(key * 32, "block") for key in "ab")
+            whole = lut.measurement("c" * 32, "subnet")
+            (note,) = lut.notes()
+        assert block is not None and within is not None and whole is not None
+        assert block.imported == Imported(
+            1.5,
+            0.05,
+            50,
+            "224_lookup_table.yaml",
+            "expanded_conv-input:8x8x16-output:8x8x16-expand:48-kernel:3-stride:1-idskip:1-se:0-hs:0",
+        )
+        assert (block.p50_ms, block.statistics.runs, block.verdict) == (1.5, 50, "unknown")
+        assert block.cold_p50_ms is None and block.memory_bytes is None and not block.turns
+        assert within.p50_ms == 0 and within.reasons[1] == "within"
+        assert (whole.label, whole.p50_ms) == ("d1", 5.25)
+        assert note.startswith("imported from 224_lookup_table.yaml, rows.csv: p50 is the mean")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE imported SET mean_ms = 9e999 WHERE measurement = 1",
+            "UPDATE imported SET file = x'00' WHERE measurement = 1",
+            "UPDATE imported SET entry = char(27) WHERE measurement = 1",
+            "UPDATE imported SET count = 1.5 WHERE measurement = 1",
+            "DELETE FROM imported WHERE measurement = 1",
+            "INSERT INTO turn VALUES (1, 0, 0, 0, NULL, 0, 0, NULL, zeroblob(8))",
+        ],
+    )
+    def test_what_it_holds_is_not_trusted(self, tmp_path: Path, change: str) -> None:
+        copy = tmp_path / "lut.db"
+        shutil.copy(IMPORTED, copy)
+        with sqlite3.connect(copy) as db:
+            db.execute(change)
+        db.close()
+        with Lut.open(copy) as lut, pytest.raises(TableError, match="damaged"):
+            lut.measurement("a" * 32, "block")
