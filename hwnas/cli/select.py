@@ -11,22 +11,17 @@ import click
 from hwnas.bundle import Bundle
 from hwnas.cli.lut_tables import print_notes
 from hwnas.cli.measuring import Device, device_options, measuring_bar, open_device, whole_jobs
-from hwnas.cli.output import (
-    format_option,
-    human_bytes,
-    print_json,
-    print_table,
-    progress_bar,
-    quote,
-    verdict,
-)
-from hwnas.errors import HwnasError, OtherDevice
+from hwnas.cli.output import format_option, print_json, progress_bar, quote, verdict
+from hwnas.cli.select_tables import print_explanation, print_plan
+from hwnas.errors import HwnasError, OtherDevice, UsageError
 from hwnas.files import refuse_overlap
 from hwnas.profile import profile
 from hwnas.select import (
+    FRONT,
+    METHODS,
     Budget,
     NothingFits,
-    Plan,
+    Settings,
     combine,
     default_cache,
     open_quality,
@@ -34,8 +29,10 @@ from hwnas.select import (
     parse_tier,
     select,
 )
+from hwnas.select.units import parse_quantity
 from hwnas.space import Subnet
 from hwnas.table import Cost, CostModel, Lut
+from hwnas.table.cost import METRICS
 
 __all__ = ["command"]
 
@@ -54,6 +51,23 @@ __all__ = ["command"]
 )
 @click.option("--max-memory", "memory", metavar="200MB|50%", help="Budget on peak memory.")
 @click.option("--max-bytes", "size", metavar="64MB|50%", help="Budget on the weights' bytes.")
+@click.option("--max-energy", "energy", metavar="30mJ|50%", help="Budget on energy per inference.")
+@click.option(
+    "--max-macs", "arithmetic", metavar="300M|50%", help="Budget on multiply-accumulates."
+)
+@click.option(
+    "--max-shipped-bytes",
+    "shipped",
+    metavar="64MB",
+    help="Budget on the weights of all chosen subnets together, each byte counted once.",
+)
+@click.option("--min-quality", type=float, help="The least quality that a subnet may have.")
+@click.option(
+    "--minimize",
+    type=click.Choice(METRICS),
+    help="Metric that is to be least, instead of the quality the most. With --min-quality and no "
+    "budgets: p50.",
+)
 @click.option(
     "--tier",
     "tiers",
@@ -65,10 +79,48 @@ __all__ = ["command"]
 @click.option(
     "--quality",
     metavar="FILE|module:fn",
-    help="A CSV with the columns subnet and quality, a JSON object, or a function "
-    "fn(subnet, bundle) whose results are kept; higher is better.",
+    help="A CSV with the columns subnet and quality, a JSON object, additive scores, a predictor, "
+    "or a function fn(subnet, bundle) whose results are kept; higher is better.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="auto",
+    show_default=True,
+    help="auto: exact. exact: list every subnet, or solve where costs and qualities are sums over "
+    "blocks. search: evaluate some, and prove nothing.",
+)
+@click.option(
+    "--search",
+    "strategy",
+    type=click.Choice(["linas", "nsga2", "random"]),
+    help="How to search.  [default: linas]",
+)
+@click.option(
+    "--evaluations", type=click.IntRange(min=2), help="Subnets to evaluate.  [default: 500]"
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of the search.  [default: 0]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes that evaluate.  [default: 1]")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="File that keeps what a search evaluated: the same command goes on from it.",
+)
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    help="Where to write the hypervolume after each evaluation: .csv, .json, .svg or .png.",
 )
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, help="Subnets per tier.")
+@click.option(
+    "--front",
+    "points",
+    type=click.IntRange(min=0),
+    default=FRONT,
+    show_default=True,
+    help="Points of the plan's front where subnets are solved for; each takes a solution.",
+)
+@click.option("--explain", "explaining", is_flag=True, help="Say what was bought with what.")
 @click.option("--include", multiple=True, metavar="NAME", help="Ship this one whatever it costs.")
 @click.option(
     "--measure/--no-measure",
@@ -87,9 +139,23 @@ def command(
     latency: tuple[str, ...],
     memory: str | None,
     size: str | None,
+    energy: str | None,
+    arithmetic: str | None,
+    shipped: str | None,
+    min_quality: float | None,
+    minimize: str | None,
     tiers: tuple[str, ...],
     quality: str | None,
+    method: str,
+    strategy: str | None,
+    evaluations: int | None,
+    seed: int | None,
+    jobs: int | None,
+    state: Path | None,
+    history: Path | None,
     count: int,
+    points: int,
+    explaining: bool,
     include: tuple[str, ...],
     measure: bool,
     target: str,
@@ -100,13 +166,20 @@ def command(
     """Choose the subnets of BUNDLE that meet budgets, and prove it.
 
     A chain of nested prefixes needs no quality: the largest that fits is chosen. Any other space
-    needs --quality; every subnet is then priced, and the best of those that fit is chosen.
-    Exit code 3 means that nothing fits; the nearest subnet and the budget that binds are named.
+    needs --quality; every subnet is then priced, and the best of those that fit is chosen. Where
+    there are too many to list, the best is solved for if costs and qualities are sums over blocks
+    (pip install 'hwnas[search]'). For other qualities there is --method search. Exit code 3 means
+    that nothing fits; the nearest subnet and the budget that binds are named.
     """
     rating_file = Path(quality.rpartition(":")[0] or quality) if quality else None
-    refuse_overlap(path, [bundle, table, rating_file])
+    refuse_overlap(path, [bundle, table, rating_file, state, history])
+    settings = _settings(method, strategy, evaluations, seed, jobs, state, history)
+    limit = _shipped(shipped)
     source = Bundle.open(bundle, "space")
-    wanted = combine(map(parse_tier, tiers), _budgets(latency, memory, size))
+    common = _budgets(
+        latency, {"memory": memory, "bytes": size, "energy": energy, "macs": arithmetic}
+    )
+    wanted = combine(map(parse_tier, tiers), common)
     rating = None
     if quality is not None:
         rating = open_quality(quality, source, default_cache(source))
@@ -126,6 +199,13 @@ def command(
                     include=include,
                     fingerprint=lut.fingerprint.model_dump(mode="json"),
                     progress=lambda stage, done, total: progress(done, total, stage),
+                    method=method,
+                    search=settings,
+                    minimize=minimize,
+                    min_quality=min_quality,
+                    max_shipped_bytes=limit,
+                    front_points=points,
+                    explaining=explaining,
                 )
             model, notes = costs.describe(), costs.notes()
     except NothingFits as error:
@@ -139,17 +219,51 @@ def command(
             {**plan.model_dump(mode="json"), "model": model, "notes": notes, "next": following}
         )
         return
-    _print(plan, model)
+    print_plan(plan, model)
+    for explanation in plan.explanations:
+        print_explanation(explanation, plan)
     print_notes(notes)
     verdict(f"{path}: {len(plan.subnets)} subnets for {len(plan.tiers)} tiers", following)
 
 
-def _budgets(latency: tuple[str, ...], memory: str | None, size: str | None) -> list[Budget]:
+def _budgets(latency: tuple[str, ...], others: dict[str, str | None]) -> list[Budget]:
     found = [budget for text in latency for budget in parse_budget(text, only=("p50", "p95"))]
-    for metric, text in (("memory", memory), ("bytes", size)):
+    for metric, text in others.items():
         if text is not None:
             found += parse_budget(text if "=" in text else f"{metric}={text}", only=(metric,))
     return found
+
+
+def _shipped(text: str | None) -> float | None:
+    if text is None:
+        return None
+    value, share = parse_quantity("bytes", text.strip().removeprefix("bytes="))
+    if share:
+        raise UsageError(
+            f"--max-shipped-bytes {text}: a share of what, is not said",
+            "write it with a unit, such as 64MB",
+        )
+    return value
+
+
+def _settings(
+    method: str,
+    strategy: str | None,
+    evaluations: int | None,
+    seed: int | None,
+    jobs: int | None,
+    state: Path | None,
+    history: Path | None,
+) -> Settings:
+    given = {
+        "strategy": strategy, "evaluations": evaluations, "seed": seed, "jobs": jobs,
+        "state": state, "history": history,
+    }  # fmt: skip
+    asked = {name: value for name, value in given.items() if value is not None}
+    if asked and method != "search":
+        names = ", ".join("--search" if name == "strategy" else f"--{name}" for name in asked)
+        raise UsageError(f"{names}: nothing is searched", "add --method search, or leave it out")
+    return Settings(**asked)  # type: ignore[arg-type]
 
 
 def _open(table: Path, device: Device | None) -> Lut:
@@ -184,30 +298,3 @@ def _measure(source: Bundle, lut: Lut, costs: CostModel, device: Device) -> Any:
         return cost
 
     return measure
-
-
-def _print(plan: Plan, model: list[str]) -> None:
-    rows = []
-    for chosen in plan.subnets:
-        cost = chosen.measured or chosen.predicted
-        rows.append(
-            [
-                chosen.name,
-                ", ".join(chosen.tiers) or "included",
-                "-" if chosen.quality is None else f"{chosen.quality:.4f}",
-                f"{chosen.predicted.p50_ms:.3f}",
-                "-" if chosen.measured is None else f"{chosen.measured.p50_ms:.3f}",
-                "-" if chosen.measured is None else f"{chosen.measured.p95_ms:.3f}",
-                "-" if cost.memory_bytes is None else human_bytes(cost.memory_bytes),
-                human_bytes(cost.weight_bytes),
-            ]
-        )
-    columns = ["subnet", "tiers", "quality", "predicted p50 ms", "measured p50 ms"]
-    print_table([*columns, "measured p95 ms", "memory", "weights"], rows)
-    for line in model:
-        click.echo(f"model of {line}")
-    if plan.quality_source:
-        click.echo(f"quality: {plan.quality_source}")
-    for tier in plan.tiers:
-        limits = ", ".join(map(str, tier.limits)) or "no budget"
-        click.echo(f"{tier.name} ({limits}): {tier.subnet}; {tier.proof}")

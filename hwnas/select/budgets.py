@@ -4,6 +4,8 @@ p50=8ms            median latency of one run
 p95=1.2s           95th percentile of it
 memory=200MB       peak memory that the subnet alone adds to a process
 bytes=64MB         weights that it uses
+energy=30mJ        energy of one inference
+macs=300M          multiply-accumulates of one inference
 p50=50%            half of what the largest subnet costs
 p50=8ms,memory=1GiB          several, all to be met
 half:p50=50%,memory=100MB    a tier: a named set of them; ``full:`` is a tier without any
@@ -36,7 +38,8 @@ class Budget:
 
     Attributes:
         metric: what it limits.
-        value: in ms or bytes; a share of the largest subnet's cost if ``relative``.
+        value: in ms, bytes, J or multiply-accumulates; a share of the largest subnet's cost if
+            ``relative``.
         relative: whether ``value`` is such a share.
         text: as it was written, with its metric.
     """
@@ -60,7 +63,7 @@ class Limit(Frozen):
 
     Attributes:
         metric: what it limits.
-        limit: in ms or bytes.
+        limit: in ms, bytes, J or multiply-accumulates.
         text: the budget as it was written.
         reference: of a relative budget, what it was taken from and whether that was measured.
     """
@@ -155,7 +158,7 @@ def _refuse_twice(budgets: Sequence[Budget], where: str) -> None:
 
 
 def resolve(tier: Tier, name: str, largest: Cost | None) -> tuple[Limit, ...]:
-    """The tier's budgets in ms and bytes.
+    """The tier's budgets in the units of their metrics.
 
     Args:
         tier: whose budgets.

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwnas.errors import UsageError
-from hwnas.select.protocol import Progress, Quality
+from hwnas.select.protocol import Goal, Progress, Quality
+from hwnas.select.units import show
 from hwnas.space import Space, Subnet
 
-__all__ = ["ENUMERATION_LIMIT", "Exhaustive"]
+__all__ = ["ENUMERATION_LIMIT", "Exhaustive", "value_of"]
 
 ENUMERATION_LIMIT = 100_000
 """Subnets of a space that are listed at most; listing takes some 50 us and 3 kB each."""
+
+
+_SLOW = "function"
 
 
 class Exhaustive:
@@ -34,13 +38,16 @@ class Exhaustive:
         if rated is None and total > limit:
             raise UsageError(
                 f"the space has {total:,} subnets, and at most {limit:,} are listed to be "
-                "evaluated with a function",
-                "give a table of subnets that were evaluated (--quality FILE.csv)",
+                f"evaluated with a {quality.kind}",
+                "give a table of subnets that were evaluated (--quality FILE.csv), a quality that "
+                "is a sum over blocks (docs/quality.md), or search: --method search",
             )
         self._quality = quality
         self._subnets = tuple(space.subnets()) if rated is None else tuple(rated)
-        self.source = quality.source
-        self.costly = rated is None
+        self.kind, self.source = quality.kind, quality.source
+        # Predictors rate thousands at once; a user's function may take minutes for one.
+        self.costly = rated is None and quality.kind == _SLOW
+        self._whole = rated is None
         self.unrated = total - len(self._subnets)
 
     def candidates(self) -> Sequence[Subnet]:
@@ -51,13 +58,20 @@ class Exhaustive:
         """Their quality."""
         return self._quality.scores(subnets, progress)
 
-    def proof(self, feasible: int, best: float) -> str:
+    def proof(self, feasible: int, best: float, goal: Goal) -> str:
         """How many were priced and how many fit; over what the answer is exact."""
         count = f"{len(self._subnets):,}"
-        if not self.costly and self.unrated:
+        if not self._whole and self.unrated:
             priced = (
                 f"exact over the table: the {count} rated of {len(self._subnets) + self.unrated:,}"
             )
         else:
             priced = f"exact: all {count}"
-        return f"{priced} subnets priced, {feasible:,} feasible, best quality {best:.6g}"
+        return f"{priced} subnets priced, {feasible:,} feasible, {value_of(goal, best)}"
+
+
+def value_of(goal: Goal, value: float) -> str:
+    """What was reached, in words: ``best quality 0.9`` or ``least p50 8 ms``."""
+    if goal.minimize is None:
+        return f"best quality {value:.6g}"
+    return f"least {goal.minimize} {show(goal.minimize, value)}"

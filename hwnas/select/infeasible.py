@@ -13,7 +13,14 @@ from hwnas.select.pool import Pool, exceeded
 from hwnas.select.units import show, spell_up
 from hwnas.table.cost import METRICS
 
-__all__ = ["Loosening", "Nearest", "NothingFits", "Shortfall", "shortfall"]
+__all__ = ["QUALITY", "Loosening", "Nearest", "NothingFits", "Shortfall", "shortfall"]
+
+Floats = np.typing.NDArray[np.float64]
+
+QUALITY = "quality"
+"""What stands for the least quality where metrics are named."""
+
+_LEAST = float(np.finfo(np.float64).eps)
 
 
 class Nearest(Frozen):
@@ -22,8 +29,10 @@ class Nearest(Frozen):
     Attributes:
         subnet: its name.
         measured: whether its cost is measured; otherwise predicted.
-        cost: p50 and p95 in ms, memory and weights in bytes; a metric that is not known is absent.
-        excess: metric to share by which its budget is exceeded, for those that are.
+        cost: by metric, in its unit; what is not known is absent. Its quality too, if there is a
+            least one.
+        excess: metric to share by which its budget is exceeded, for those that are; of a least
+            quality, the share that is missing.
         admitted_by: the budgets, as they would have to be written to admit it.
     """
 
@@ -38,9 +47,9 @@ class Loosening(Frozen):
     """One budget that makes something feasible when it alone is loosened.
 
     Attributes:
-        metric: of the budget.
-        limit: as it is, in ms or bytes.
-        needed: what it would have to be, in ms or bytes.
+        metric: of the budget; ``quality`` for the least quality.
+        limit: as it is, in the metric's unit.
+        needed: what it would have to be, in the metric's unit.
         budget: that, as it would be written.
         subnet: the name of what it would admit.
         measured: whether that subnet's cost is measured; otherwise predicted.
@@ -60,6 +69,7 @@ class Shortfall(Frozen):
     Attributes:
         tier: its name.
         limits: its budgets.
+        floor: the least quality, which counts as a budget here; None if there was none.
         binding: the budget that needs the least loosening, or those that bind only together.
         loosenings: each budget that alone would do, the least loosening first; empty if none.
         nearest: what comes nearest to all budgets.
@@ -68,6 +78,7 @@ class Shortfall(Frozen):
 
     tier: str
     limits: tuple[Limit, ...]
+    floor: float | None = None
     binding: tuple[str, ...]
     loosenings: tuple[Loosening, ...]
     nearest: Nearest
@@ -86,48 +97,81 @@ class NothingFits(Infeasible):
 
 
 def shortfall(pool: Pool, tier: str, limits: Sequence[Limit]) -> Shortfall:
-    """Say why no candidate of ``pool`` meets ``limits``, as costs are now believed."""
+    """Say why no candidate of ``pool`` meets ``limits``, as costs are now believed.
+
+    Where there is a least quality, only candidates that are rated count.
+    """
     table = pool.believed()[: pool.candidates]
     excess = exceeded(table, limits)
+    names = [limit.metric for limit in limits]
+    values = table[:, [METRICS.index(name) for name in names]]
+    bounds = [limit.limit for limit in limits]
+    floor = pool.goal.floor
+    if floor is not None:
+        scores = pool.scores()
+        excess = np.column_stack((excess, _missing(scores, floor)))
+        values = np.column_stack((values, scores))
+        names, bounds = [*names, QUALITY], [*bounds, floor]
     worst, total = excess.max(axis=1), np.maximum(excess, 0).sum(axis=1)
     nearest = int(np.lexsort((table[:, METRICS.index("p50")], total, worst))[0])
-    broken = {b.metric: float(e) for b, e in zip(limits, excess[nearest], strict=True) if e > 0}
+    broken = {name: float(e) for name, e in zip(names, excess[nearest], strict=True) if e > 0}
     loosenings = []
-    for b, limit in enumerate(limits):
+    for b, (name, bound) in enumerate(zip(names, bounds, strict=True)):
         others = np.delete(excess, b, axis=1).max(axis=1, initial=-np.inf) <= 0
-        if others.any():
-            i = int(np.argmin(np.where(others, excess[:, b], np.inf)))
-            loosenings.append((float(excess[i, b]), _loosening(pool, limit, i, table)))
+        able = np.where(others, excess[:, b], np.inf)
+        i = int(np.argmin(able))
+        if np.isfinite(able[i]):
+            entry = _loosening(pool, name, bound, float(values[i, b]), i)
+            loosenings.append((float(able[i]), entry))
     # Of two that are as good, the one that the nearest subnet is about.
     loosenings.sort(key=lambda pair: (pair[0], pair[1].metric not in broken))
     ordered = [entry for _, entry in loosenings]
-    values = dict(zip(METRICS, table[nearest].tolist(), strict=True))
+    cost = dict(zip(METRICS, table[nearest].tolist(), strict=True))
+    if floor is not None:
+        cost[QUALITY] = float(values[nearest, -1])
     return Shortfall(
         tier=tier,
         limits=tuple(limits),
+        floor=floor,
         binding=(ordered[0].metric,) if ordered else tuple(broken),
         loosenings=tuple(ordered),
         nearest=Nearest(
             subnet=pool.subnets[nearest].name,
             measured=nearest in pool.measured,
-            cost={name: value for name, value in values.items() if np.isfinite(value)},
+            cost={name: value for name, value in cost.items() if np.isfinite(value)},
             excess=broken,
-            admitted_by=tuple(spell_up(metric, values[metric]) for metric in broken),
+            admitted_by=tuple(_spell(metric, cost[metric]) for metric in broken),
         ),
         measured=pool.count,
     )
 
 
-def _loosening(pool: Pool, limit: Limit, i: int, table: np.typing.NDArray[np.float64]) -> Loosening:
-    needed = float(table[i, METRICS.index(limit.metric)])
+def _missing(scores: Floats, floor: float) -> Floats:
+    """Share of the least quality that is missing; at most 0 where it is reached."""
+    share = (floor - scores) / (abs(floor) or 1.0)
+    found: Floats = np.where(scores >= floor, np.minimum(share, 0), np.maximum(share, _LEAST))
+    found[np.isnan(scores)] = np.inf
+    return found
+
+
+def _loosening(pool: Pool, metric: str, limit: float, needed: float, i: int) -> Loosening:
     return Loosening(
-        metric=limit.metric,
-        limit=limit.limit,
+        metric=metric,
+        limit=limit,
         needed=needed,
-        budget=spell_up(limit.metric, needed),
+        budget=_spell(metric, needed),
         subnet=pool.subnets[i].name,
         measured=i in pool.measured,
     )
+
+
+def _spell(metric: str, value: float) -> str:
+    """The budget that admits ``value``."""
+    return f"{QUALITY}={value!r}" if metric == QUALITY else spell_up(metric, value)
+
+
+def _show(metric: str, value: float) -> str:
+    return f"{value:.6g}" if metric == QUALITY else show(metric, value)
 
 
 def _how(measured: bool) -> str:
@@ -135,20 +179,23 @@ def _how(measured: bool) -> str:
 
 
 def _cause(found: Shortfall) -> str:
-    wanted = ", ".join(map(str, found.limits))
+    wanted = [str(limit) for limit in found.limits]
+    if found.floor is not None:
+        wanted.append(f"{QUALITY} >= {found.floor:.6g}")
     measured = f" ({found.measured} measured whole)" if found.measured else ""
-    text = f"no subnet meets the budgets of tier {found.tier!r}{measured}: {wanted}; "
+    text = f"no subnet meets the budgets of tier {found.tier!r}{measured}: {', '.join(wanted)}; "
     if not found.loosenings:
         return f"{text}{' and '.join(found.binding)} bind together: loosening one is not enough"
     least = found.loosenings[0]
-    others = " with the other budgets met" if len(found.limits) > 1 else ""
-    needed, how = show(least.metric, least.needed), _how(least.measured)
-    return f"{text}{least.metric} binds: the least{others} is {needed} ({least.subnet}, {how})"
+    others = " with the other budgets met" if len(wanted) > 1 else ""
+    extreme = "most" if least.metric == QUALITY else "least"
+    needed, how = _show(least.metric, least.needed), _how(least.measured)
+    return f"{text}{least.metric} binds: the {extreme}{others} is {needed} ({least.subnet}, {how})"
 
 
 def _fix(found: Shortfall) -> str:
     near = found.nearest
-    cost = ", ".join(f"{metric} {show(metric, value)}" for metric, value in near.cost.items())
+    cost = ", ".join(f"{metric} {_show(metric, value)}" for metric, value in near.cost.items())
     wanted = ",".join(near.admitted_by)
     text = f"nearest is {near.subnet}, {_how(near.measured)} {cost}; {wanted} admits it"
     other = [e.budget for e in found.loosenings if (e.budget,) != near.admitted_by]

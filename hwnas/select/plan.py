@@ -19,25 +19,32 @@ from hwnas.errors import NewerSchema, PlanError, UnknownName, shorten
 from hwnas.files import atomic_file, sha256_file
 from hwnas.frozen import Frozen
 from hwnas.select.budgets import Limit
+from hwnas.select.explanation import Explanation
 from hwnas.space import Subnet
 from hwnas.table.cost import Cost
 
-__all__ = ["SCHEMA_VERSION", "Chosen", "FrontPoint", "Plan", "PlanCost", "TierPlan"]
+__all__ = ["SCHEMA_VERSION", "Chosen", "FrontPoint", "Plan", "PlanCost", "Shipped", "TierPlan"]
 
-SCHEMA_VERSION: Final = 2
-"""2: a chosen subnet may say how normalisation statistics of its own are linked."""
+SCHEMA_VERSION: Final = 3
+"""2: a chosen subnet may say how normalisation statistics of its own are linked.
+
+3: the kind of quality, energy and arithmetic, what was to be least and the least quality, the
+solver and how far an answer may be from the best, bytes that ship, explanations.
+"""
 _AGAIN = "make it again with 'hwnas select'"
 
 
 class PlanCost(Frozen):
-    """:class:`hwnas.table.cost.Cost` as it is written; ``memory_bytes`` is None if not known."""
+    """:class:`hwnas.table.cost.Cost` as it is written: None for what is not known."""
 
     p50_ms: float
-    p95_ms: float
+    p95_ms: float | None
     memory_bytes: float | None
     weight_bytes: int
     measured: bool
     p50_interval_ms: tuple[float, float] | None = None
+    energy_j: float | None = None
+    macs: float | None = None
 
     @classmethod
     def of(cls, cost: Cost) -> PlanCost:
@@ -45,23 +52,26 @@ class PlanCost(Frozen):
         interval = cost.p50_interval_ms
         return cls(
             p50_ms=cost.p50_ms,
-            p95_ms=cost.p95_ms,
-            memory_bytes=cost.memory_bytes if math.isfinite(cost.memory_bytes) else None,
+            p95_ms=_known(cost.p95_ms),
+            memory_bytes=_known(cost.memory_bytes),
             weight_bytes=cost.weight_bytes,
             measured=cost.measured,
             p50_interval_ms=interval if interval and all(map(math.isfinite, interval)) else None,
+            energy_j=_known(cost.energy_j),
+            macs=_known(cost.macs),
         )
 
     def cost(self) -> Cost:
-        """The cost, with nan for a memory that is not known."""
-        memory = math.nan if self.memory_bytes is None else self.memory_bytes
+        """The cost, with nan for what is not known."""
         return Cost(
             self.p50_ms,
-            self.p95_ms,
-            memory,
+            _or_nan(self.p95_ms),
+            _or_nan(self.memory_bytes),
             self.weight_bytes,
             self.measured,
             self.p50_interval_ms,
+            energy_j=_or_nan(self.energy_j),
+            macs=_or_nan(self.macs),
         )
 
 
@@ -73,16 +83,19 @@ class TierPlan(Frozen):
         limits: its budgets, in ms and bytes.
         subnet: the best that fits.
         more: others that fit, spread along the front by latency.
-        feasible: candidates that are believed to fit.
+        feasible: candidates that are believed to fit; None where they were not listed.
         proof: what is proven of ``subnet``.
+        gap: by how much of its quality (or of what was to be least) another may be better at
+            most, under predictions; 0 if none is, None if nothing is proven.
     """
 
     name: str
     limits: tuple[Limit, ...]
     subnet: str
     more: tuple[str, ...] = ()
-    feasible: int
+    feasible: int | None
     proof: str
+    gap: float | None = None
 
 
 class Chosen(Frozen):
@@ -134,6 +147,20 @@ class FrontPoint(Frozen):
     cost: PlanCost
 
 
+class Shipped(Frozen):
+    """Bytes of weights of all chosen subnets.
+
+    Attributes:
+        union: of all together, each byte once: what ships.
+        parts: of each alone, added up.
+        limit: the budget that they were chosen together for, if there was one.
+    """
+
+    union: int
+    parts: int
+    limit: float | None = None
+
+
 class Plan(Frozen):
     """What a selection chose, and why.
 
@@ -142,25 +169,36 @@ class Plan(Frozen):
         hwnas: the version that wrote it.
         bundle_sha256: of the bundle's ``manifest.json``.
         fingerprint: of the device that the costs are of; None if they are of none.
-        method: ``sorted`` or ``exact``.
+        method: ``sorted``, ``exact`` or ``search``.
+        solver: what solved it, where subnets were not listed.
         proof: what is proven, tier by tier.
-        quality_source: what kind of number the qualities are; None if there are none.
+        quality_kind: what kind of number the qualities are; None if there are none.
+        quality_source: where they come from; None if there are none.
+        minimize: the metric that was to be least; None if quality was to be the most.
+        min_quality: the least quality that was wanted.
         candidates: subnets that could have been chosen.
         unrated: subnets of the space that could not, because their quality is not known.
         measured: subnets that were measured whole during the selection.
         correction: metric to the factor by which those measurements corrected predictions.
         tiers: in the order in which they were asked for.
         subnets: each once; the tiers' best first, then their others, then what was included.
-        front: over all candidates that are rated, best first.
+        front: over all candidates that are rated, best first; where they were not listed, the best
+            for evenly spaced p50.
+        shipped: bytes of all of ``subnets`` together.
+        explanations: tier by tier, what was bought and what more would cost, if asked for.
     """
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     hwnas: str
     bundle_sha256: str
     fingerprint: dict[str, JsonValue] | None
     method: str
+    solver: str | None = None
     proof: str
+    quality_kind: str | None = None
     quality_source: str | None
+    minimize: str | None = None
+    min_quality: float | None = None
     candidates: int
     unrated: int
     measured: int
@@ -168,6 +206,8 @@ class Plan(Frozen):
     tiers: tuple[TierPlan, ...]
     subnets: tuple[Chosen, ...]
     front: tuple[FrontPoint, ...]
+    shipped: Shipped | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Plan:
@@ -246,6 +286,14 @@ class Plan(Frozen):
                 raise PlanError(
                     f"the plan's {chosen.name} does not have the choices of that name", _AGAIN
                 )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _refuse(what: str, names: Iterable[str], trouble: str) -> None:

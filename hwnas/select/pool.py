@@ -8,7 +8,7 @@ without that, each candidate of a band would have to be measured to learn the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hwnas.errors import TableError, shorten
 from hwnas.select.budgets import Limit
-from hwnas.select.protocol import Costs, Measure, Progress
+from hwnas.select.protocol import Costs, Goal, Measure, Progress
 from hwnas.space import Subnet
 from hwnas.table.cost import METRICS, Cost
 
@@ -32,19 +32,28 @@ LOOKUP_LIMIT = 2000
 A look-up hashes a whole program, so in a larger pool only those that are about to be chosen are.
 """
 
-_ALWAYS_KNOWN = ("p50", "p95", "bytes")
+_ALWAYS_KNOWN = ("p50", "bytes")
 _ABOVE_ZERO = ("p50", "p95")
+_RATED = 0.05
+"""Where there is a least quality, candidates up to so far above a budget are rated."""
+
+_COUNTED = ("bytes", "macs")
+"""Known exactly, so that no measurement corrects them."""
+
+
+_BEST_QUALITY = Goal()
 
 
 class Pool:
     """Subnets by index, candidates first. Owned by one selection, used from one thread.
 
     Args:
-        candidates: what may be chosen.
+        candidates: what may be chosen; more may be added where there is no ``extra``.
         extra: what is priced too, but not chosen: the largest subnet, those that ship anyway.
         costs: prices.
         scores: rates candidates; asked only for those whose rank matters.
         metrics: what budgets are on; must be known for every subnet.
+        goal: what makes one candidate better than another.
         measure: measures a subnet whole; None if costs are to be taken as they are.
         progress: told of each measurement.
 
@@ -60,6 +69,7 @@ class Pool:
         scores: Scores,
         metrics: Sequence[str],
         *,
+        goal: Goal = _BEST_QUALITY,
         measure: Measure | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -67,8 +77,10 @@ class Pool:
         self.subnets = [*candidates, *(s for s in extra if s.name not in seen)]
         self.index = {subnet.name: i for i, subnet in enumerate(self.subnets)}
         self.candidates = len(candidates)
-        self.metrics = tuple(name for name in METRICS if name in {*_ALWAYS_KNOWN, *metrics})
-        self.predicted = costs.predict_many(self.subnets)
+        self.goal = goal
+        needed = {*_ALWAYS_KNOWN, *metrics, goal.minimize}
+        self.metrics = tuple(name for name in METRICS if name in needed)
+        self.predicted = list(costs.predict_many(self.subnets))
         self.measured: dict[int, Cost] = {}
         self.count = 0
         self._costs, self._scores, self._measure = costs, scores, measure
@@ -77,10 +89,40 @@ class Pool:
         self._check(range(len(self.subnets)), self._raw)
         self._score = np.full(len(self.subnets), np.nan)
         self._looked_up: Mask = np.zeros(len(self.subnets), dtype=np.bool_)
-        self._name_rank = np.argsort(np.argsort([s.name for s in self.subnets], kind="stable"))
+        self._name_rank = self._ranks()
         if len(self.subnets) <= LOOKUP_LIMIT:
             for i in range(len(self.subnets)):
                 self._look_up(i)
+
+    def _ranks(self) -> npt.NDArray[np.intp]:
+        return np.argsort(np.argsort([s.name for s in self.subnets], kind="stable"))
+
+    def add(self, subnet: Subnet) -> int:
+        """The index of ``subnet``, which becomes a candidate if it was not known yet.
+
+        Raises:
+            TableError: its cost is not known or not possible.
+        """
+        self.extend([subnet])
+        return self.index[subnet.name]
+
+    def extend(self, subnets: Iterable[Subnet]) -> None:
+        """Make candidates of those that are not known yet; raises as :meth:`add`."""
+        new = list({s.name: s for s in subnets if s.name not in self.index}.values())
+        if not new:
+            return
+        assert self.candidates == len(self.subnets), "candidates come before what is none"
+        predicted = list(self._costs.predict_many(new))
+        rows, first = _table(predicted), len(self.subnets)
+        self.subnets += new
+        self.index |= {subnet.name: first + j for j, subnet in enumerate(new)}
+        self._check(range(first, len(self.subnets)), rows)
+        self.candidates = len(self.subnets)
+        self.predicted += predicted
+        self._raw = np.vstack((self._raw, rows))
+        self._score = np.append(self._score, np.full(len(new), np.nan))
+        self._looked_up = np.append(self._looked_up, np.zeros(len(new), dtype=np.bool_))
+        self._name_rank = self._ranks()
 
     @property
     def measuring(self) -> bool:
@@ -120,8 +162,9 @@ class Pool:
                 self._record(i, known)
 
     def _record(self, i: int, cost: Cost) -> None:
-        # Weights are counted, not measured: the manifest knows them exactly.
-        exact = replace(cost, measured=True, weight_bytes=self.predicted[i].weight_bytes)
+        # Weights and arithmetic are counted, not measured: the bundle knows them exactly.
+        known = self.predicted[i]
+        exact = replace(cost, measured=True, weight_bytes=known.weight_bytes, macs=known.macs)
         self._check([i], _table([exact]))
         self.measured[i] = exact
 
@@ -137,26 +180,30 @@ class Pool:
                 raise TableError(
                     f"{metric} is not known of {names} (the table gives {values[wrong[0]]:g})",
                     f"drop the budget on {metric}, or profile where it can be measured"
-                    if metric == "memory"
+                    if metric not in _ALWAYS_KNOWN
                     else "profile again",
                 )
 
-    def correction(self) -> dict[str, float]:
-        """By what predictions are multiplied, per metric: see the module's docstring."""
+    def correction(self, of: Collection[int] | None = None) -> dict[str, float]:
+        """By what predictions are multiplied, per metric: see the module's docstring.
+
+        Args:
+            of: measured subnets to learn it from; all by default.
+        """
         factors = dict.fromkeys(METRICS, 1.0)
-        if self._measure is not None and self.measured:
-            rows = list(self.measured)
+        rows = list(self.measured if of is None else of)
+        if self._measure is not None and rows:
             actual = _table([self.measured[i] for i in rows])
             for column, metric in enumerate(METRICS):
                 expected = self._raw[rows, column]
                 usable = (expected > 0) & np.isfinite(actual[:, column]) & (actual[:, column] > 0)
-                if metric in self.metrics and metric != "bytes" and usable.any():
+                if metric in (*self.metrics, "p95") and metric not in _COUNTED and usable.any():
                     ratios = actual[usable, column] / expected[usable]
                     factors[metric] = float(np.median(ratios))
         return factors
 
     def believed(self) -> Floats:
-        """[n, len(METRICS)]: costs in ms and bytes as they are now believed."""
+        """[n, len(METRICS)]: costs, in the metrics' units, as they are now believed."""
         table: Floats = self._raw * np.array(list(self.correction().values()))
         for i, cost in self.measured.items():
             table[i] = _row(cost)
@@ -172,14 +219,18 @@ class Pool:
             p50_ms=predicted.p50_ms * factor["p50"],
             p95_ms=predicted.p95_ms * factor["p95"],
             memory_bytes=predicted.memory_bytes * factor["memory"],
+            energy_j=predicted.energy_j * factor["energy"],
             # Intervals are of the model alone, which the factor has just left behind.
             p50_prediction_ms=None,
             p95_prediction_ms=None,
             memory_prediction_bytes=None,
+            energy_prediction_j=None,
         )
 
     def over(self, limits: Sequence[Limit], *, raw: bool = False) -> Floats:
         """[candidates]: by what share the worst budget is exceeded; at most 0 where all are met.
+
+        Infinite where the quality is known to be too low: measuring does not mend that.
 
         Args:
             limits: the budgets.
@@ -187,6 +238,9 @@ class Pool:
         """
         table = self._raw if raw else self.believed()
         worst: Floats = exceeded(table[: self.candidates], limits).max(axis=1, initial=-np.inf)
+        if self.goal.floor is not None:
+            self.rate(np.flatnonzero(worst <= _RATED))
+            worst[self._score[: self.candidates] < self.goal.floor] = np.inf
         return worst
 
     def rate(self, indices: Sequence[int] | npt.NDArray[np.intp]) -> None:
@@ -199,17 +253,33 @@ class Pool:
         """The score of subnet ``i``, if it was asked for."""
         return None if np.isnan(self._score[i]) else float(self._score[i])
 
+    def value(self, i: int) -> float:
+        """What the goal is about, of candidate ``i``: its score, or the metric to be least."""
+        self.rate([i])
+        if self.goal.minimize is not None:
+            return self.cost(i).metric(self.goal.minimize)
+        return float(self._score[i])
+
+    def scores(self) -> Floats:
+        """[candidates]: their scores; NaN for those that were not asked for."""
+        return self._score[: self.candidates].copy()
+
     def rated(self) -> npt.NDArray[np.intp]:
         """Indices of all candidates whose score is known."""
         return np.flatnonzero(~np.isnan(self._score[: self.candidates]))
 
     def ranked(self, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """``indices``, best first: score, then lower p50, then fewer bytes, then name."""
+        """``indices``, best first: score, then lower p50, then fewer bytes, then name.
+
+        Where a metric is to be least, it comes before the score.
+        """
         self.rate(indices)
         table = self.believed()[indices]
         p50, size = table[:, METRICS.index("p50")], table[:, METRICS.index("bytes")]
-        order = np.lexsort((self._name_rank[indices], size, p50, -self._score[indices]))
-        return indices[order]
+        keys = [self._name_rank[indices], size, p50, -self._score[indices]]
+        if self.goal.minimize is not None:
+            keys.append(table[:, METRICS.index(self.goal.minimize)])
+        return indices[np.lexsort(keys)]
 
 
 def exceeded(table: Floats, limits: Sequence[Limit]) -> Floats:

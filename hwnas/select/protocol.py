@@ -5,13 +5,25 @@ All are called from the thread that called :func:`hwnas.select.select`, one call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from hwnas.space import Subnet
+from hwnas.space import Space, Subnet
+from hwnas.table.additive import AdditiveCosts
 from hwnas.table.cost import Cost
 
-__all__ = ["Costs", "Measure", "Method", "Progress", "Quality"]
+__all__ = [
+    "AdditivePrices",
+    "AdditiveQuality",
+    "Costs",
+    "Goal",
+    "Measure",
+    "Method",
+    "Progress",
+    "Quality",
+    "Terms",
+]
 
 Measure = Callable[[Subnet], Cost]
 """Measures one subnet whole on the device. What it raises ends the selection."""
@@ -40,8 +52,12 @@ class Quality(Protocol):
     """How good subnets are: a number each, higher is better."""
 
     @property
+    def kind(self) -> str:
+        """What kind of number it is, such as ``measured table``; recorded in the plan."""
+
+    @property
     def source(self) -> str:
-        """What kind of number it is and where it comes from; recorded in the plan."""
+        """Where it comes from; recorded in the plan."""
 
     def rated(self) -> Sequence[Subnet] | None:
         """The subnets that have a number, in a fixed order; None if any can be evaluated."""
@@ -50,12 +66,58 @@ class Quality(Protocol):
         """A finite number for each of ``subnets``, which are among :meth:`rated`."""
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What makes one subnet better than another.
+
+    Attributes:
+        minimize: the metric that is to be least; None for the greatest quality.
+        floor: the least quality that a subnet may have.
+    """
+
+    minimize: str | None = None
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A quality that is a sum over blocks.
+
+    Attributes:
+        constant: what every subnet has.
+        per_block: (slot, choice as written) to what the block adds; every block of the space.
+    """
+
+    constant: float
+    per_block: Mapping[tuple[str, str], float]
+
+
+@runtime_checkable
+class AdditiveQuality(Quality, Protocol):
+    """A quality that is a sum over blocks: the best subnet is then found without listing any."""
+
+    def terms(self, space: Space) -> Terms:
+        """The sum: :meth:`scores` to rounding, for every subnet of ``space``."""
+
+
+@runtime_checkable
+class AdditivePrices(Costs, Protocol):
+    """Prices that are sums over blocks, such as those of a lookup table's cost model."""
+
+    def additive(self) -> AdditiveCosts:
+        """The sums: :meth:`predict_many` to rounding, for every subnet."""
+
+
 class Method(Protocol):
     """A way of selecting: which subnets are candidates, which is better, and what that proves."""
 
     @property
     def name(self) -> str:
         """Recorded in the plan."""
+
+    @property
+    def kind(self) -> str | None:
+        """What kind of number qualities are; None if the order of sizes stands in for them."""
 
     @property
     def source(self) -> str | None:
@@ -75,5 +137,5 @@ class Method(Protocol):
     def scores(self, subnets: Sequence[Subnet], progress: Progress | None = None) -> list[float]:
         """A finite number for each candidate, higher is better."""
 
-    def proof(self, feasible: int, best: float) -> str:
+    def proof(self, feasible: int, best: float, goal: Goal) -> str:
         """What is proven of a pick with score ``best`` among ``feasible`` candidates."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hwnas.select.protocol import Progress
+from hwnas.select.protocol import Goal, Progress
 from hwnas.space import Space, Subnet
 
 __all__ = ["SortedPrefix"]
@@ -17,6 +17,7 @@ class SortedPrefix:
     """Candidates are all prefixes; a longer one is better. Follows the ``Method`` protocol."""
 
     name = "sorted"
+    kind = None
     source = None
     unrated = 0
     costly = False
@@ -38,6 +39,6 @@ class SortedPrefix:
         """Place in the order of sizes, from 0."""
         return [self._size[subnet.name] for subnet in subnets]
 
-    def proof(self, feasible: int, best: float) -> str:
+    def proof(self, feasible: int, best: float, goal: Goal) -> str:
         """That the pick is the largest."""
         return f"sorted: largest prefix that fits, {feasible} of {len(self._subnets)} fit"

@@ -28,9 +28,16 @@ from hwnas.table.cost import METRICS, Cost
         (" p50 = 8 ms ", "p50", 8.0),
         ("p50=.5ms", "p50", 0.5),
         ("p50=1e1ms", "p50", 10.0),
+        ("energy=30mJ", "energy", 0.03),
+        ("energy=250uJ", "energy", 250e-6),
+        ("energy=250µJ", "energy", 250e-6),
+        ("energy=1.5J", "energy", 1.5),
+        ("macs=300M", "macs", 300e6),
+        ("macs=1.2G", "macs", 1.2e9),
+        ("macs=12k", "macs", 12e3),
     ],
 )
-def test_a_budget_is_read_into_ms_or_bytes(text: str, metric: str, value: float) -> None:
+def test_budgets_are_read_into_units_of_metrics(text: str, metric: str, value: float) -> None:
     (budget,) = parse_budget(text)
     assert (budget.metric, budget.relative) == (metric, False)
     assert budget.value == pytest.approx(value, rel=1e-15)
@@ -49,6 +56,13 @@ def test_several_budgets_and_shares() -> None:
         ("p50=8MB", "'MB' is a unit of size, which p50 is not"),
         ("memory=8ms", "'ms' is a unit of time, which memory is not"),
         ("memory=200mb", "did you mean MB?"),
+        ("energy=30ms", "'ms' is a unit of time, which energy is not"),
+        ("energy=30MJ", "did you mean mJ?"),
+        ("p50=30mJ", "'mJ' is a unit of energy, which p50 is not"),
+        ("macs=300MB", "'MB' is a unit of size, which macs is not"),
+        ("macs=300m", "did you mean M?"),
+        ("macs=300", "the unit is missing"),
+        ("memory=300M", "'M' is a unit of count, which memory is not"),
         ("p50=8parsec", "unknown unit 'parsec'"),
         ("p50=0ms", "above zero"),
         ("p50=0%", "above zero"),
@@ -166,6 +180,8 @@ def test_values_are_shown_in_the_unit_that_reads_best() -> None:
     assert shown == ["0.4 us", "850 us", "8.034 ms", "1.2 s"]
     shown = [show("memory", v) for v in (812, 201_300_000, 1.5e9)]
     assert shown == ["812 B", "201.3 MB", "1.5 GB"]
+    assert [show("energy", v) for v in (2e-6, 0.0304, 1.25)] == ["2 uJ", "30.4 mJ", "1.25 J"]
+    assert [show("macs", v) for v in (812, 217e6, 4.1e9)] == ["0.812 k", "217 M", "4.1 G"]
 
 
 def test_a_budget_is_a_value() -> None:

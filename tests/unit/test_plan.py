@@ -69,10 +69,11 @@ def test_what_a_plan_says(plan: Plan) -> None:
 
 
 def test_a_cost_is_written_and_read() -> None:
-    full = Cost(1.0, 2.0, 3.0, 4, measured=True, p50_interval_ms=(0.9, 1.1))
+    full = Cost(1.0, 2.0, 3.0, 4, True, (0.9, 1.1), energy_j=0.5, macs=1e6)
     assert PlanCost.of(full).cost() == full
-    unsure = PlanCost.of(Cost(1.0, 2.0, math.nan, 4, True, (math.nan, 1.0)))
-    assert (unsure.memory_bytes, unsure.p50_interval_ms) == (None, None)
+    unsure = PlanCost.of(Cost(1.0, math.nan, math.nan, 4, True, (math.nan, 1.0)))
+    assert (unsure.p95_ms, unsure.memory_bytes, unsure.p50_interval_ms) == (None, None, None)
+    assert (unsure.energy_j, unsure.macs) == (None, None) and math.isnan(unsure.cost().p95_ms)
     with pytest.raises(ValueError, match="finite number"):
         PlanCost.of(Cost(math.nan, 2.0, 3.0, 4))
 
@@ -190,6 +191,11 @@ def test_plans_of_every_version_are_still_read(version: int) -> None:
         weight_bytes=1000,
         measured=True,
         p50_interval_ms=(2.9, 3.1),
+        macs=3e6 if version > 2 else None,
     )
     assert [point.subnet for point in old.front] == ["d3", "d2", "d1"]
     assert old.fingerprint == {"cpu": "an example"}
+    predicted = old.subnet("d2").predicted
+    assert (predicted.energy_j, predicted.macs) == ((0.02, 2e6) if version > 2 else (None, None))
+    assert (old.shipped is not None) == (version > 2)
+    assert [found.subnet for found in old.explanations] == (["d2", "d3"] if version > 2 else [])

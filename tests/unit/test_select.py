@@ -243,8 +243,12 @@ def test_what_is_not_known_is_never_free(chain: Bundle) -> None:
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(TableError, match="p50 is not known of d3"):
             select(chain, GivenCosts(ladder(chain) | {"d3": cost(bad, 1.0)}), [Tier("t")])
-    with pytest.raises(TableError, match="p95 is not known of d3"):
-        select(chain, GivenCosts(ladder(chain) | {"d3": cost(3.0, math.nan)}), [Tier("t")])
+    untold = GivenCosts(ladder(chain) | {"d3": cost(3.0, math.nan)})
+    assert select(chain, untold, [parse_tier("t:p50=3ms")]).subnets[0].predicted.p95_ms is None
+    for metric, text in [("p95", "9ms"), ("energy", "1J"), ("macs", "1M")]:
+        with pytest.raises(TableError, match=f"{metric} is not known of d") as caught:
+            select(chain, untold, [parse_tier(f"t:{metric}={text}")])
+        assert f"drop the budget on {metric}" in caught.value.fix
     costs = GivenCosts(ladder(chain), {"d3": cost(3.0, memory=math.nan)})
     with pytest.raises(TableError, match="memory is not known of d3"):
         select(chain, costs, [parse_tier("t:memory=9MB")])

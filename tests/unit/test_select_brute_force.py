@@ -26,20 +26,23 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 # Few different values, so that ties are common.
 values = st.integers(1, 5).map(float)
 cost_of = st.builds(
-    Cost, p50_ms=values, p95_ms=values, memory_bytes=values, weight_bytes=st.integers(1, 5)
-)
+    Cost, p50_ms=values, p95_ms=values, memory_bytes=values, weight_bytes=st.integers(1, 5),
+    energy_j=values, macs=values.map(lambda x: x * 1000),
+)  # fmt: skip
+UNITS = {"p50": "ms", "p95": "ms", "memory": "B", "bytes": "B", "energy": "J", "macs": "k"}
 budgets = st.lists(
     st.tuples(st.sampled_from(METRICS), st.integers(1, 6)), unique_by=lambda b: b[0], max_size=4
 )
 
 
 def tier_of(wanted: Sequence[tuple[str, int]], name: str = "t") -> Tier:
-    text = ",".join(f"{m}={v}{'ms' if m in ('p50', 'p95') else 'B'}" for m, v in wanted)
+    text = ",".join(f"{metric}={value}{UNITS[metric]}" for metric, value in wanted)
     return parse_tier(f"{name}:{text}")
 
 
 def fits(price: Cost, wanted: Sequence[tuple[str, float]]) -> bool:
-    return all(price.metric(metric) <= limit for metric, limit in wanted)
+    limits = {metric: limit * (1000 if metric == "macs" else 1) for metric, limit in wanted}
+    return all(price.metric(metric) <= limit for metric, limit in limits.items())
 
 
 def preference(price: Cost, quality: float, name: str) -> tuple[float, float, int, str]:
@@ -99,14 +102,18 @@ def test_the_nearest_and_what_binds_are_what_brute_force_finds(
     grid: Bundle, prices: list[Cost], wanted: list[tuple[str, int]]
 ) -> None:
     price = dict(zip(subnet_names(grid), prices, strict=True))
-    tight = [(metric, limit / 10) for metric, limit in wanted]
-    text = ",".join(f"{m}={v * 1000:g}{'us' if m in ('p50', 'p95') else 'B'}" for m, v in tight)
+    # A thousandth of a unit at least: all costs are 1000 times of what budgets are given in.
     scaled = {
-        n: Cost(p.p50_ms, p.p95_ms, p.memory_bytes * 1000, p.weight_bytes * 1000)
+        n: Cost(p.p50_ms, p.p95_ms, p.memory_bytes * 1000, p.weight_bytes * 1000,
+                energy_j=p.energy_j, macs=p.macs)
         for n, p in price.items()
-    }
-    limits = {m: v if m in ("p50", "p95") else v * 1000 for m, v in tight}
-    assert not any(fits(p, list(limits.items())) for p in scaled.values())
+    }  # fmt: skip
+    small = {"p50": "us", "p95": "us", "memory": "B", "bytes": "B", "energy": "mJ", "macs": "k"}
+    size = {"p50": 1e-3, "p95": 1e-3, "memory": 1.0, "bytes": 1.0, "energy": 1e-3, "macs": 1000.0}
+    amounts = {m: v / 10 if m == "macs" else v * 100 for m, v in wanted}
+    text = ",".join(f"{m}={v:g}{small[m]}" for m, v in amounts.items())
+    limits = {m: v * size[m] for m, v in amounts.items()}
+    assert not any(all(p.metric(m) <= v for m, v in limits.items()) for p in scaled.values())
     with pytest.raises(Infeasible) as caught:
         select(grid, GivenCosts(scaled), [parse_tier(f"t:{text}")], GivenQuality({}))
     error = caught.value
@@ -126,7 +133,10 @@ def test_the_nearest_and_what_binds_are_what_brute_force_finds(
     alone = {}
     for metric in limits:
         others = {m: limit for m, limit in limits.items() if m != metric}
-        able = [scaled[n].metric(metric) for n in scaled if fits(scaled[n], list(others.items()))]
+        able = [
+            p.metric(metric) for p in scaled.values()
+            if all(p.metric(m) <= limit for m, limit in others.items())
+        ]  # fmt: skip
         if able:
             alone[metric] = min(able)
     assert {entry.metric: entry.needed for entry in found.loosenings} == alone

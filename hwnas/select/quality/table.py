@@ -7,25 +7,21 @@ members are ignored. A subnet is written by its name or its full spec.
 from __future__ import annotations
 
 import csv
-import io
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UnknownName, UsageError
+from hwnas.files import atomic_file
 from hwnas.select.protocol import Progress
+from hwnas.select.quality.text import csv_rows, finite, read_text
 from hwnas.space import Space, Subnet
 
-__all__ = ["QualityTable"]
+__all__ = ["QualityTable", "write_table"]
 
 _SUBNET, _QUALITY = "subnet", "quality"
 _HEADER = f"the first line must be the header {_SUBNET},{_QUALITY}"
-
-
-class _Cell(str):
-    """Text of a CSV cell, where a number is text too; a string in JSON is not a number."""
 
 
 _Row = tuple[str, object, object]
@@ -34,6 +30,9 @@ _Row = tuple[str, object, object]
 
 class QualityTable:
     """Numbers that somebody measured. Immutable."""
+
+    kind = "measured table"
+    costly = False
 
     def __init__(self, source: str, values: dict[str, float], subnets: Sequence[Subnet]) -> None:
         self._source = source
@@ -60,11 +59,11 @@ class QualityTable:
                     "keep one of the two",
                 )
             seen[subnet.name] = where
-            values[subnet.name] = _number(value, f"{path}, {where}: the quality of {name}")
+            values[subnet.name] = finite(value, f"{path}, {where}: the quality of {name}")
             subnets.append(subnet)
         if not subnets:
             raise UsageError(f"{path} rates no subnet", "give it a row for each subnet that counts")
-        return cls(f"measured table {path.name}", values, subnets)
+        return cls(f"{cls.kind} {path.name}", values, subnets)
 
     @property
     def source(self) -> str:
@@ -80,6 +79,18 @@ class QualityTable:
         return [self._values[subnet.name] for subnet in subnets]
 
 
+def write_table(path: Path, values: Mapping[str, float]) -> None:
+    """Write full spec to quality as CSV, as :class:`QualityTable` reads it.
+
+    Raises:
+        HwnasError: the disk is full or the place cannot be written.
+    """
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow((_SUBNET, _QUALITY))
+        writer.writerows((spec, repr(value)) for spec, value in values.items())
+
+
 def _find(space: Space, name: object, where: str) -> Subnet:
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"{where}: there is no subnet", "name it, or take the line out")
@@ -89,61 +100,9 @@ def _find(space: Space, name: object, where: str) -> Subnet:
         raise UsageError(f"{where}: {error.cause}", error.fix) from None
 
 
-def _number(value: object, what: str) -> float:
-    fix = "write a finite number with a decimal point, higher being better; or take the line out"
-    try:
-        if not isinstance(value, _Cell | int | float) or isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (ValueError, OverflowError):
-        shown = "missing" if value is None or value == "" else f"{value!r}, not a number"
-        raise UsageError(f"{what} is {shown}", fix) from None
-    if not math.isfinite(number):
-        raise UsageError(f"{what} is {number}", fix)
-    return number
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot read {path}: {reason}", "check the path of --quality") from error
-
-
 def _csv_rows(path: Path) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    header: list[str] | None = None
-    try:
-        for fields in reader:
-            cells = [_Cell(field.strip()) for field in fields]
-            if not any(cells):
-                continue
-            if header is None:
-                header = _check_header(path, list(cells))
-                continue
-            row = dict(zip(header, cells, strict=False))
-            yield f"line {reader.line_num}", row.get(_SUBNET), row.get(_QUALITY)
-    except csv.Error as error:
-        raise UsageError(
-            f"{path}, line {reader.line_num}: not valid CSV: {error}", "correct that line"
-        ) from error
-    if header is None:
-        raise UsageError(f"{path} is empty", _HEADER)
-
-
-def _check_header(path: Path, header: list[str]) -> list[str]:
-    for column in (_SUBNET, _QUALITY):
-        count = header.count(column)
-        if count != 1:
-            raise UsageError(
-                f"{path} has {count or 'no'} column{'s' if count > 1 else ''} {column!r}; "
-                f"its first line is {','.join(header)!r}",
-                _HEADER,
-            )
-    return header
+    for where, row in csv_rows(path, (_SUBNET, _QUALITY)):
+        yield where, row.get(_SUBNET), row.get(_QUALITY)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -151,7 +110,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _json_rows(path: Path) -> Iterator[_Row]:
-    text = _text(path)
+    text = read_text(path)
     try:
         data = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
