@@ -25,7 +25,8 @@ unexport PYTHONPATH
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt hwnas/_version.py \
 	$(shell find hwnas/runtime/cpp third_party -type f 2>/dev/null)
 
-.PHONY: help dev check test test-board demo bench bench-switching bench-prediction docs clean
+.PHONY: help dev check test test-board demo bench bench-switching bench-prediction bench-ofa \
+	bench-search docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,8 +35,10 @@ help:
 	@echo "make test       all tests that need this machine alone"
 	@echo "make test-board tests on an emulated aarch64 board, by ssh and adb; needs root and Debian"
 	@echo "make demo       the whole path on the digits example, into build/demo"
-	@echo "make bench      bench-switching: bundles against static sessions (NETS=\"t12 cnn\"), and"
-	@echo "                bench-prediction: predictions against measurements (SPACES=\"vit\")"
+	@echo "make bench      all of: bench-switching, bundles against static sessions (NETS=\"t12 cnn\");"
+	@echo "                bench-prediction, predictions against measurements (SPACES=\"vit\");"
+	@echo "                bench-ofa, exact selection against the once-for-all authors' search;"
+	@echo "                bench-search, LINAS and NSGA-II against random search"
 	@echo "make docs       regenerate docs/cli.md from the commands' help"
 	@echo "make clean      remove what was built (.venv stays)"
 
@@ -53,11 +56,12 @@ $(STAMP): $(BUILD_INPUTS)
 	@bash third_party/fetch-headers.sh $(NATIVE) || true
 	@echo "[4/5] hwnas and its dependencies (torch is large: minutes on a first run)"
 	@$(INSTALL) --no-build-isolation --config-settings=cmake.define.HWNAS_WERROR=ON \
-		--config-settings=cmake.define.HWNAS_SWITCHER=$(SWITCHER) --editable '.[examples]'
+		--config-settings=cmake.define.HWNAS_SWITCHER=$(SWITCHER) --editable '.[examples,ofa,search]'
 	@$(BIN)/hwnas config --libs >/dev/null 2>&1 || echo "note: built without the native switcher," \
 		"as its headers were not found; bundles run through the Python one"
 	@echo "[5/5] the developer tools"
 	@$(INSTALL) --group dev
+	@$(INSTALL) --no-deps --group oracle
 	@touch $@
 
 check: $(STAMP)
@@ -75,15 +79,24 @@ test-board: $(STAMP)
 demo: $(STAMP)
 	bash examples/digits/demo.sh build/demo
 
+# Each runs whatever the others find; the first that misses a goal is the result.
 bench: $(STAMP)
-	@$(BIN)/python benchmarks/bench_switching.py $(NETS); switching=$$?; \
-	$(BIN)/python benchmarks/bench_prediction.py $(SPACES) && exit $$switching
+	@$(BIN)/python benchmarks/bench_switching.py $(NETS); result=$$?; \
+	$(BIN)/python benchmarks/bench_prediction.py $(SPACES) || result=$$?; \
+	$(BIN)/python benchmarks/bench_ofa.py || result=$$?; \
+	$(BIN)/python benchmarks/bench_search.py || result=$$?; exit $$result
 
 bench-switching: $(STAMP)
 	$(BIN)/python benchmarks/bench_switching.py $(NETS)
 
 bench-prediction: $(STAMP)
 	$(BIN)/python benchmarks/bench_prediction.py $(SPACES)
+
+bench-ofa: $(STAMP)
+	$(BIN)/python benchmarks/bench_ofa.py
+
+bench-search: $(STAMP)
+	$(BIN)/python benchmarks/bench_search.py
 
 docs: $(STAMP)
 	@mkdir -p docs build
