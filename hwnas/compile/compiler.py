@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import hwnas
-from hwnas.bundle import WEIGHTS, Bundle, write_bundle
+from hwnas.bundle import WEIGHTS, Bundle, BundleWriter, write_bundle
 from hwnas.compile.check import check_blocks
 from hwnas.compile.onnx_export import OPSET, ExportedBlock
 from hwnas.compile.store import WeightStore
@@ -65,82 +65,73 @@ def compile_supernet(
         if progress is not None:
             progress(finished, len(blocks), block_id)
 
-    exported = export_all(supernet, blocks, reference, jobs, done)
-    try:
-        _write(path, supernet, inputs, blocks, exported, store, reference)
-    except _Wrong as wrong:
-        again = [block for block in blocks if block.id in wrong.blocks]
-        exported |= export_all(supernet, again, reference, jobs, lambda _: None, each=True)
-        _write(path, supernet, inputs, blocks, exported, store, reference)
+    with write_bundle(path, "space") as writer:
+        exported = export_all(supernet, blocks, reference, jobs, done)
+        wrong = _fill(writer, supernet, inputs, blocks, exported, store, reference)
+        if wrong:
+            again = [block for block in blocks if block.id in wrong]
+            exported |= export_all(supernet, again, reference, jobs, lambda _: None, each=True)
+            _fill(writer, supernet, inputs, blocks, exported, store, reference)
     return Bundle.open(path, "space", verify=False)
 
 
-class _Wrong(Exception):
-    """Graphs that were made from others' do not compute what torch does."""
-
-    def __init__(self, blocks: Sequence[str]) -> None:
-        self.blocks = frozenset(blocks)
-
-
-def _write(
-    path: Path,
+def _fill(
+    writer: BundleWriter,
     supernet: Supernet,
     inputs: tuple[TensorSpec, ...],
     blocks: Sequence[TracedBlock],
     exported: Mapping[str, ExportedBlock],
     store: WeightStore,
     reference: str | None,
-) -> None:
-    with write_bundle(path, "space") as writer:
-        used = {block.id: _ranges(block, exported[block.id], store) for block in blocks}
-        write_weights(writer.folder / WEIGHTS, store.tensors)
-        layout = read_layout(writer.folder / WEIGHTS)
-        entries = {}
-        for block in blocks:
-            model = parse_model(exported[block.id].model, block.id)
-            point_to_stored(model.graph, WEIGHTS, used[block.id], layout)
-            model.graph.name = block.id
-            data = model.SerializeToString(deterministic=True)
-            file = f"blocks/{block.slot}--{block.choice}.onnx"  # no name holds a '-'
-            sha256, size = writer.add_graph(file, data)
-            graph_inputs, graph_outputs = signature(model.graph)
-            entries[block.id] = Block(
-                slot=block.slot,
-                choice=block.choice,
-                file=file,
-                sha256=sha256,
-                bytes=size,
-                kind=graph_kind(model),
-                inputs=graph_inputs,
-                outputs=graph_outputs,
-                weights=tuple(dict.fromkeys(used[block.id].values())),
-            )
-        _check_dimensions(supernet.space, entries, inputs)
-        program = assemble(supernet.space, supernet.space.largest())
-        types = check(program, entries, inputs)
-        manifest = Manifest(
-            hwnas=hwnas.__version__,
-            form="space",
-            space=supernet.space,
-            inputs=inputs,
-            outputs=tuple(
-                types[value].model_copy(update={"name": name})
-                for name, value in program.outputs.items()
-            ),
-            weights=writer.weights(),
-            blocks=entries,
-            provenance={
-                "supernet": portable_reference(reference) if reference else None,
-                "torch": torch.__version__.split("+")[0],
-                "opset": OPSET,
-                "aliases": store.aliases,
-            },
+) -> list[str]:
+    """Write all there is; gives the blocks whose graphs were made from others' and are wrong."""
+    used = {block.id: _ranges(block, exported[block.id], store) for block in blocks}
+    write_weights(writer.folder / WEIGHTS, store.tensors)
+    layout = read_layout(writer.folder / WEIGHTS)
+    entries = {}
+    for block in blocks:
+        model = parse_model(exported[block.id].model, block.id)
+        point_to_stored(model.graph, WEIGHTS, used[block.id], layout)
+        model.graph.name = block.id
+        data = model.SerializeToString(deterministic=True)
+        file = f"blocks/{block.slot}--{block.choice}.onnx"  # no name holds a '-'
+        sha256, size = writer.add_graph(file, data)
+        graph_inputs, graph_outputs = signature(model.graph)
+        entries[block.id] = Block(
+            slot=block.slot,
+            choice=block.choice,
+            file=file,
+            sha256=sha256,
+            bytes=size,
+            kind=graph_kind(model),
+            inputs=graph_inputs,
+            outputs=graph_outputs,
+            weights=tuple(dict.fromkeys(used[block.id].values())),
         )
-        writer.finish(manifest)
-        guessed = [block.id for block in blocks if exported[block.id].resized]
-        wrong = check_blocks(Bundle(writer.folder, manifest), blocks, guessed)
-        if wrong:
-            raise _Wrong(wrong)
+    _check_dimensions(supernet.space, entries, inputs)
+    program = assemble(supernet.space, supernet.space.largest())
+    types = check(program, entries, inputs)
+    manifest = Manifest(
+        hwnas=hwnas.__version__,
+        form="space",
+        space=supernet.space,
+        inputs=inputs,
+        outputs=tuple(
+            types[value].model_copy(update={"name": name})
+            for name, value in program.outputs.items()
+        ),
+        weights=writer.weights(),
+        blocks=entries,
+        provenance={
+            "supernet": portable_reference(reference) if reference else None,
+            "torch": torch.__version__.split("+")[0],
+            "opset": OPSET,
+            "aliases": store.aliases,
+        },
+    )
+    writer.finish(manifest)
+    guessed = [block.id for block in blocks if exported[block.id].resized]
+    return check_blocks(Bundle(writer.folder, manifest), blocks, guessed)
 
 
 def _check_dimensions(
