@@ -147,7 +147,8 @@ class Finalised(Frozen):
 class Manifest(Frozen):
     """All that is known of a bundle; see the module's docstring for the files beside it.
 
-    ``inputs`` and ``outputs`` are those of the largest subnet.
+    ``inputs`` and ``outputs`` are those of the subnet that takes the most, of the space or of what
+    ships.
     """
 
     schema_version: Literal[1, 2, 3] = SCHEMA_VERSION

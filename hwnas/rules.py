@@ -27,6 +27,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=]*\Z")
 _RESERVED = frozenset(["max", "min", "net"])
 """What a subnet may be called whatever its choices: the extremes, and one with nothing free."""
 
+_MOST_BLOCKS = 100_000
+"""Each is a file; a bundle that says more is not asked for the memory."""
+
 
 class Dimension(Frozen):
     """Something elastic that several slots have in common.
@@ -180,9 +183,16 @@ def _check_dimensions(
                 "list each value once, least first",
             )
     known = {dimension.name for dimension in dimensions}
-    if len(known) < len(dimensions):
-        names = ", ".join(dimension.name for dimension in dimensions)
-        raise SupernetError(f"two of the dimensions {names} have one name", "rename one of them")
+    names = [d.name for d in dimensions]
+    names += [rule.name for rule in rules if not isinstance(rule, EqualChoice)]
+    if len(set(names)) < len(names):
+        # A subnet is taken apart and put together by these names.
+        raise SupernetError(
+            f"two of the dimensions and depth rules {', '.join(names)} have one name",
+            "rename one of them",
+        )
+    sizes = {dimension.name: len(dimension.values) for dimension in dimensions}
+    blocks = 0
     for slot in slots:
         if not known.issuperset(slot.dimensions) or len(set(slot.dimensions)) < len(
             slot.dimensions
@@ -191,9 +201,14 @@ def _check_dimensions(
                 f"slot {slot.name!r} has the dimensions {', '.join(slot.dimensions)}",
                 f"name each once; the space has {', '.join(sorted(known)) or 'none'}",
             )
-        if len(slot.written(dimensions)) < len(slot.choices) * math.prod(
-            len(d.values) for d in dimensions if d.name in slot.dimensions
-        ):
+        number = len(slot.choices) * math.prod(sizes[name] for name in slot.dimensions)
+        blocks += number
+        if blocks > _MOST_BLOCKS:
+            raise SupernetError(
+                f"the space has more than {_MOST_BLOCKS:,} blocks",
+                "let slots depend on fewer dimensions, or give these fewer values",
+            )
+        if len(slot.written(dimensions)) < number:
             raise SupernetError(
                 f"two choices at slot {slot.name!r} would be written alike, with their dimensions",
                 "give its choices other names, without the names of dimensions",

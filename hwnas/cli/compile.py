@@ -9,6 +9,7 @@ import click
 
 from hwnas.cli.inspect import print_summary, summary
 from hwnas.cli.output import format_option, print_json, progress_bar, quote, verdict
+from hwnas.errors import UsageError
 from hwnas.files import refuse_overlap
 
 __all__ = ["command"]
@@ -63,6 +64,8 @@ def command(
     from hwnas.supernets.reference import load
     from hwnas.supernets.resolution import set_resolutions
 
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"there is no weights file {weights}", "check the path of --weights")
     where = supernet.rpartition(":")[0]
     refuse_overlap(path, [weights, Path(where) if where.endswith(".py") else None])
     network = load(supernet, weights)

@@ -12,7 +12,7 @@ from hwnas.bundle import Bundle
 from hwnas.cli.output import format_option, human_bytes, print_json, print_table, quote, verdict
 from hwnas.cli.verifying import torch_reference, verified
 from hwnas.cli.wanted import further_subnets, wanted_subnets, with_norms
-from hwnas.errors import UsageError
+from hwnas.errors import UsageError, shorten
 from hwnas.export import (
     Verification,
     export_bundle,
@@ -126,6 +126,13 @@ def command(
             "add --finalise, use --to onnx-switch, or give the bundle that 'hwnas compile' wrote",
         )
     wanted = with_norms(source, wanted_subnets(source, plan, names), norms, norm)
+    lacking = [item.subnet.name for item in wanted if norms is not None and item.norms is None]
+    if lacking:
+        click.echo(
+            f"note: {norms} has no statistics for {shorten(lacking)}; these keep the ones that the "
+            "bundle was compiled with",
+            err=True,
+        )
     further, optional = further_subnets(source, wanted, also)
     torch = torch_reference(source, wanted, supernet) if against == "torch" else None
     records: list[Verification] = []

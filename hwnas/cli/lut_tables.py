@@ -17,6 +17,9 @@ from hwnas.table.export import measurements, statistics_row
 
 __all__ = ["comparison", "content", "print_comparison", "print_content", "print_notes", "source"]
 
+_LONGEST = 60
+"""Characters of a label in a table; JSON has them all."""
+
 
 def content(lut: Lut, verdicts: Collection[str] = ()) -> dict[str, Any]:
     """What a table holds, as plain values; with ``verdicts``, only those and ``failed``."""
@@ -68,11 +71,11 @@ def print_content(found: dict[str, Any]) -> None:
     for row in rows:
         if row["reasons"]:
             why = row["verdict"], "; ".join(row["reasons"])
-            reasons.setdefault(why, []).append(row["label"])
+            reasons.setdefault(why, []).append(_cut(row["label"]))
     for (judged, text), labels in reasons.items():
         click.echo(f"{judged}: {shorten(labels, 6)}: {text}")
     for one in found["failed"]:
-        click.echo(f"failed: {one['label']}: {one['error']}")
+        click.echo(f"failed: {_cut(one['label'])}: {one['error']}")
     for job in found["open_jobs"]:
         click.echo(f"open: a job on {job['target']} has not been read to its end")
     print_notes(found["notes"])
@@ -88,13 +91,18 @@ def _settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {settings[name]}" for name in names if settings[name] != "")
 
 
+def _cut(label: str) -> str:
+    """A subnet's spec may have hundreds of characters, and the other columns count too."""
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
+
+
 def _row(row: dict[str, Any], energy: bool) -> list[object]:
     low, high, p50 = row["p50_low_ms"], row["p50_high_ms"], row["p50_ms"]
     memory = None if None in (row["load_bytes"], row["run_bytes"]) else 0
     if memory is not None:
         memory = row["load_bytes"] + row["run_bytes"]
     return [
-        row["label"],
+        _cut(row["label"]),
         row["scope"],
         f"{p50:.4f}",
         "-" if low is None else f"{(high - low) / 2 / p50:.1%}",
@@ -118,7 +126,7 @@ def print_comparison(found: Comparison) -> None:
     """Print a comparison for people."""
     rows = [
         [
-            one.label,
+            _cut(one.label),
             one.scope,
             f"{one.first_ms:.4f}",
             f"{one.second_ms:.4f}",

@@ -13,7 +13,9 @@ from hwnas.bundle import Bundle
 from hwnas.cli.output import format_option, print_json, print_table, progress_bar, quote, verdict
 from hwnas.cli.supernet import supernet_of
 from hwnas.cli.wanted import wanted_subnets
+from hwnas.errors import HwnasError
 from hwnas.files import atomic_file, refuse_overlap
+from hwnas.link.norms import WEIGHTS_KEY
 from hwnas.select.user_function import load_function
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def command(
     Images in FILE.npz of another height and width than a subnet takes are resized (bilinear, with
     antialiasing); an array NAME@160 is taken as it is by subnets that take 160 pixels.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     source = Bundle.open(bundle, "space")
@@ -102,16 +105,24 @@ def command(
     else:
         function = load_function(data)
         batches = FunctionBatches(function.function, function.name, source, images)
+    seen: dict[str, int] = {}
     with progress_bar("recalibrating") as progress:
-        seen = _counter(progress, len(wanted) * batches.images)
-        norms = recalibrate(network, source, wanted, batches, seen)
+        count = _counter(progress, len(wanted) * batches.images, seen)
+        norms = recalibrate(network, source, wanted, batches, count)
+    fewest = min(seen.values())
     metadata = {
         "schema_version": str(_SCHEMA_VERSION),
         "hwnas": __version__,
-        "images": str(batches.images),
+        "images": str(fewest),
+        WEIGHTS_KEY: source.manifest.weights.sha256,
     }
     with atomic_file(path) as temporary:
-        save_file(dict(norms), temporary, metadata)
+        try:
+            save_file(dict(norms), temporary, metadata)
+        except SafetensorError as error:
+            raise HwnasError(
+                f"cannot write {path}: {error}", "free some space, or name another place with -o"
+            ) from error
     chosen: list[str | Path] = ["--plan", plan] if plan else []
     chosen += [word for name in names for word in ("--subnet", name)]
     following = quote(
@@ -122,20 +133,17 @@ def command(
         for subnet in wanted
     }
     if output == "json":
-        print_json(
-            {"path": str(path), "images": batches.images, "norms": counts, "next": following}
-        )
+        print_json({"path": str(path), "images": fewest, "norms": counts, "next": following})
         return
     print_table(["subnet", "batch norms"], [[name, count] for name, count in counts.items()])
-    verdict(f"recalibrated {path} from {batches.images} images at most", following)
+    verdict(f"recalibrated {path} from {fewest} images each", following)
 
 
-def _counter(progress: Callable[[int, int, str], None], total: int) -> Callable[[int, str], None]:
-    done = 0
-
+def _counter(
+    progress: Callable[[int, int, str], None], total: int, seen: dict[str, int]
+) -> Callable[[int, str], None]:
     def count(images: int, subnet: str) -> None:
-        nonlocal done
-        done += images
-        progress(min(done, total), total, subnet)
+        seen[subnet] = seen.get(subnet, 0) + images
+        progress(min(sum(seen.values()), total), total, subnet)
 
     return count

@@ -80,9 +80,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """
     fix = "write it with numpy.savez(path, name=array, ...)"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array, not named ones", fix)
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} holds one array, not named ones", fix)
+        with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None

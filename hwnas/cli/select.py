@@ -111,7 +111,15 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="Where to write the hypervolume after each evaluation: .csv, .json, .svg or .png.",
 )
-@click.option("-n", "count", type=click.IntRange(min=1), default=1, help="Subnets per tier.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Subnets per tier: the best, and others spread over the latencies below its. With "
+    "--max-shipped-bytes those with the greatest sum of qualities, each at most as slow as the one "
+    "that it replaces.",
+)
 @click.option(
     "--front",
     "points",
@@ -173,6 +181,7 @@ def command(
     """
     rating_file = Path(quality.rpartition(":")[0] or quality) if quality else None
     refuse_overlap(path, [bundle, table, rating_file, state, history])
+    _refuse_written({"--state": state, "--history": history}, [bundle, table, rating_file])
     settings = _settings(method, strategy, evaluations, seed, jobs, state, history)
     limit = _shipped(shipped)
     source = Bundle.open(bundle, "space")
@@ -224,6 +233,17 @@ def command(
         print_explanation(explanation, plan)
     print_notes(notes)
     verdict(f"{path}: {len(plan.subnets)} subnets for {len(plan.tiers)} tiers", following)
+
+
+def _refuse_written(written: dict[str, Path | None], inputs: list[Path | None]) -> None:
+    taken = list(inputs)
+    for option, file in written.items():
+        if file is not None:
+            try:
+                refuse_overlap(file, taken)
+            except UsageError as error:
+                raise UsageError(error.cause, f"name another file with {option}") from None
+            taken.append(file)
 
 
 def _budgets(latency: tuple[str, ...], others: dict[str, str | None]) -> list[Budget]:

@@ -95,7 +95,7 @@ def print_explanation(found: Explanation, plan: Plan) -> None:
         for worth in found.worth
     ]  # fmt: skip
     if rows:
-        columns = ["budget", "limit", f"{what} at 99%", f"{what} at 101%", "worth", "dual"]
+        columns = ["budget", "limit", f"change of {what} at 99%", "at 101%", "worth", "dual"]
         print_table(columns, rows, f"{found.tier}: what each budget's last hundredth is worth")
 
 

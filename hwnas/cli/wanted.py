@@ -32,7 +32,7 @@ def wanted_subnets(source: Bundle, plan: Path | None, names: Sequence[str]) -> l
         return [_shipped(source, name) for name in names or source.manifest.subnets]
     if plan is None and not names:
         raise UsageError(
-            "nothing says which subnets to export",
+            "nothing says which subnets",
             "give --plan FILE (from 'hwnas select'), or --subnet NAME",
         )
     wanted = {item.subnet.name: item for item in _planned(source, plan)} if plan else {}
@@ -121,6 +121,7 @@ def with_norms(
     Raises:
         UsageError: the file is for a subnet that does not ship, or there is none; ``source`` is
             no space.
+        InputError: the file is damaged, or for other weights.
     """
     if file is not None and source.manifest.form != "space":
         raise UsageError(
@@ -131,7 +132,7 @@ def with_norms(
         if mode is not None:
             raise UsageError("--norm says how to link statistics", "give them with --norms FILE")
         return [replace(item, norms=None) for item in wanted]
-    statistics = read_norms(file)
+    statistics = read_norms(file, source)
     result = []
     for item in wanted:
         own = statistics.pop(item.subnet.name, None)

@@ -181,8 +181,9 @@ def _fold(model: ir.Model, names: set[str], outputs: Sequence[str]) -> dict[str,
             del sources[str(value.name)]
     optimizer.remove_unused_nodes(model)
     for name, constant in list(graph.initializers.items()):
-        if not constant.uses():  # the folder leaves its intermediate results behind
+        if not constant.uses():  # intermediate results, of the folder and of slices of slices
             graph.initializers.pop(name)
+            sources.pop(name, None)
     return sources
 
 

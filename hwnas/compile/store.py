@@ -28,16 +28,24 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
     return plain.numpy()
 
 
+def _view(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Equal for tensors that are the same view of the same memory."""
+    place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+    return (*place, tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
 class WeightStore:
     """Collects what blocks use of a supernet's tensors.
 
     A contiguous view of a tensor of the state dict (a prefix of rows, the whole) is a range of
-    that tensor. Anything else, a strided slice or a computed tensor, is stored under a name made
-    of its content. Tensors of equal content are stored once.
+    that tensor, and so is the whole of one that is not contiguous. Anything else, a strided slice
+    or a computed tensor, is stored under a name made of its content. Tensors of equal content are
+    stored once.
     """
 
     def __init__(self, state: Mapping[str, torch.Tensor]) -> None:
         self._bases: dict[int, list[tuple[int, int, str]]] = {}
+        self._strided = {_view(t): n for n, t in state.items() if not t.is_contiguous()}
         self._state = {n: t for n, t in state.items() if t.is_contiguous() and t.numel() > 0}
         for name, tensor in self._state.items():
             start = int(tensor.storage_offset()) * tensor.element_size()
@@ -59,7 +67,9 @@ class WeightStore:
                         offset=start - low,
                         length=tensor.nbytes,
                     )
-        return WeightRange(tensor=self._keep(None, tensor), offset=0, length=tensor.nbytes)
+        # Under its name, such as of a network in channels_last, it is found again by who runs it.
+        kept = self._keep(self._strided.get(_view(tensor)), tensor)
+        return WeightRange(tensor=kept, offset=0, length=tensor.nbytes)
 
     def _keep(self, name: str | None, tensor: torch.Tensor) -> str:
         if name in self._stored_as:

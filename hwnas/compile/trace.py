@@ -13,6 +13,7 @@ from hwnas.errors import SignatureError, SupernetError
 from hwnas.program import DTYPES, TensorSpec
 from hwnas.space import Slot
 from hwnas.supernets.protocol import Supernet
+from hwnas.usercode import user_code
 
 __all__ = ["TracedBlock", "describe", "trace"]
 
@@ -138,7 +139,8 @@ class _Tracer:
         if key not in self._examples:
             supernet, space = self._supernet, self._space
             give: Any = supernet.example_inputs  # with an argument only where there are dimensions
-            example = dict(give(dict(at)) if at else give())
+            with user_code("example_inputs()", SupernetError):
+                example = dict(give(dict(at)) if at else give())
             if set(example) != set(space.inputs):
                 raise SupernetError(
                     f"example_inputs() gives {sorted(example)}, the space takes "
@@ -161,8 +163,9 @@ def _run(
         )
     arguments = tuple(values[name] for name in slot.reads)
     given = ", ".join(f"{n}: {describe(n, values[n])}" for n in slot.reads)
-    try:
+    with user_code(f"block({slot.name!r}, {choice!r})", SupernetError):
         module = supernet.block(slot.name, choice).eval()
+    try:
         with torch.inference_mode():
             result = module(*(tensor.clone() for tensor in arguments))
     except Exception as error:

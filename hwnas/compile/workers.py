@@ -82,14 +82,14 @@ def export_all(
         SupernetError: a block cannot be exported.
     """
     space = supernet.space
-    alike = _Alike(space, each)
     jobs = min(jobs, max(1, len(blocks) // _STARTUP_BLOCKS))
     exported: dict[str, ExportedBlock] = {}
     with _exporter(supernet, reference, jobs) as export:
         running: dict[Future[ExportedBlock], list[TracedBlock]] = {}
         first: dict[str, list[TracedBlock]] = {}
         for block in blocks:
-            key = alike.key(block)
+            writes = space.slot(block.slot).writes
+            key = None if each else structure(block.module, block.inputs, writes)
             if key is not None and key in first:
                 first[key].append(block)
                 continue
@@ -112,24 +112,6 @@ def export_all(
                         exported[block.id] = made
                         done(block.id)
     return {block.id: exported[block.id] for block in blocks}
-
-
-class _Alike:
-    """Which blocks have graphs that differ in sizes alone; a guess where dimensions differ."""
-
-    def __init__(self, space: Space, each: bool) -> None:
-        self._space, self._each = space, each
-        self._known: dict[tuple[str, str], str | None] = {}
-
-    def key(self, block: TracedBlock) -> str | None:
-        """Equal for such blocks; None for one that is like no other."""
-        if self._each:
-            return None
-        place = (block.slot, self._space.read(block.slot, block.choice)[0])
-        if place not in self._known:
-            writes = self._space.slot(block.slot).writes
-            self._known[place] = structure(block.module, block.inputs, writes)
-        return self._known[place]
 
 
 Export = Callable[[TracedBlock], "Future[ExportedBlock]"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ def _finish(
 ) -> None:
     """Write the manifest over the segments and weights that have been written."""
     source = bundle.manifest
+    # Of what ships, not of the space: where all take the same, that is what the bundle takes.
+    inputs, outputs = max(
+        ((bundle.inputs(item.subnet), bundle.outputs(item.subnet)) for item in wanted),
+        key=lambda found: [sum(math.prod(spec.shape) for spec in specs) for specs in found],
+    )
     subnets = {
         item.subnet.name: SubnetEntry(
             choices=item.subnet.choices,
@@ -147,8 +153,8 @@ def _finish(
             ),
             quality=item.quality,
             cost=item.cost if item.norms is None else {},  # it was measured without them
-            inputs=_unless(bundle.inputs(item.subnet), source.inputs),
-            outputs=_unless(bundle.outputs(item.subnet), source.outputs),
+            inputs=_unless(bundle.inputs(item.subnet), inputs),
+            outputs=_unless(bundle.outputs(item.subnet), outputs),
         )
         for item in wanted
     }
@@ -157,8 +163,8 @@ def _finish(
             hwnas=hwnas.__version__,
             form="subnets",
             space=source.space,
-            inputs=source.inputs,
-            outputs=source.outputs,
+            inputs=inputs,
+            outputs=outputs,
             weights=writer.weights(),
             finalised=finalised,
             segments=dict(segments),

@@ -23,17 +23,28 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from hwnas.bundle import WEIGHTS, Bundle
 from hwnas.errors import InputError
 from hwnas.graphs import tensor_values
 
-__all__ = ["OWN_SCALE", "NormMode", "Norms", "OwnNorms", "apply_norms", "read_norms"]
+__all__ = [
+    "OWN_SCALE",
+    "WEIGHTS_KEY",
+    "NormMode",
+    "Norms",
+    "OwnNorms",
+    "apply_norms",
+    "read_norms",
+]
 
 OWN_SCALE = ".own_scale"
 """How the name of a scale that was kept apart ends."""
+
+WEIGHTS_KEY = "weights"
+"""In the metadata of a file of statistics: SHA-256 of the weights that they were collected over."""
 
 NormMode = Literal["shared", "folded"]
 Norms = Mapping[str, NDArray[Any]]
@@ -54,18 +65,30 @@ _FIX = (
 )
 
 
-def read_norms(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
+def read_norms(path: Path, bundle: Bundle | None = None) -> dict[str, dict[str, NDArray[Any]]]:
     """Read a safetensors file of statistics: subnet to :data:`Norms`.
 
+    Args:
+        path: of the file; ``hwnas recalibrate`` writes into it which weights it is for.
+        bundle: that the statistics are for.
+
     Raises:
-        InputError: it is missing or damaged, or a tensor's name is not ``SUBNET:slot/choice/name``.
+        InputError: it is missing or damaged, or a tensor's name is not ``SUBNET:slot/choice/name``,
+            or it says that it is for other weights than those of ``bundle``.
     """
     try:
         tensors = load_file(path)
+        with safe_open(path, "np") as file:
+            said = (file.metadata() or {}).get(WEIGHTS_KEY)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a safetensors file: {error}", "write it again") from error
+    if bundle is not None and said is not None and said != bundle.manifest.weights.sha256:
+        raise InputError(
+            f"{path} holds statistics over other weights than those of {bundle.path}",
+            f"collect them again: hwnas recalibrate {bundle.path} ...",
+        )
     found: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in tensors.items():
         subnet, colon, tensor = name.partition(":")

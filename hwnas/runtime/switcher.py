@@ -123,12 +123,12 @@ class Switcher:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Name, dtype and shape of every input, as the network's largest subnet takes it."""
+        """Name, dtype and shape of every input, as the subnet that takes the most takes it."""
         return self._bundle.manifest.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Name, dtype and shape of every output, as the network's largest subnet gives it."""
+        """Name, dtype and shape of every output, as the subnet that takes the most gives it."""
         return self._bundle.manifest.outputs
 
     def inputs_of(self, subnet: str) -> tuple[TensorSpec, ...]:

@@ -11,7 +11,7 @@ from hwnas.select.milp import SECONDS, AdditiveProblem, Best, Query, solver
 from hwnas.select.protocol import AdditivePrices, AdditiveQuality, Goal, Progress
 from hwnas.space import Space, Subnet
 
-__all__ = ["Additive", "corrected", "counted"]
+__all__ = ["Additive", "corrected", "counted", "nearest_subnets"]
 
 
 class Additive:
@@ -62,7 +62,6 @@ class Additive:
         goal: Goal,
         factors: Mapping[str, float],
         without: Sequence[Subnet] = (),
-        starts: Sequence[Subnet] = (),
     ) -> Best | None:
         """The best subnet whose predictions times ``factors`` meet ``limits``; None if none do.
 
@@ -70,7 +69,7 @@ class Additive:
             HwnasError: time was up before that was known.
         """
         query = Query(corrected(limits, factors), goal.floor, goal.minimize, tuple(without))
-        return self.problem.best(query, starts, self._seconds)
+        return self.problem.best(query, (), self._seconds)
 
     def quickest(
         self, limits: Sequence[Limit], goal: Goal, factors: Mapping[str, float]
@@ -82,26 +81,35 @@ class Additive:
 
     def nearest(self, limits: Sequence[Limit], goal: Goal, factors: Mapping[str, float]) -> Subnet:
         """The subnet whose worst excess over ``limits`` is the least."""
-        return self.problem.nearest(corrected(limits, factors), goal.floor)
+        return self.problem.nearest(corrected(limits, factors), goal.floor, self._seconds)
 
     def extremes(
         self, limits: Sequence[Limit], goal: Goal, factors: Mapping[str, float]
     ) -> list[Subnet]:
         """The nearest, and for each limit what is best in its metric with all others met."""
-        found = [self.nearest(limits, goal, factors)]
         bounds = corrected(limits, factors)
-        for metric in bounds:
-            others = {name: bound for name, bound in bounds.items() if name != metric}
-            best = self.problem.best(Query(others, goal.floor, metric), (), self._seconds)
-            found += [best.subnet] if best else []
-        if goal.floor is not None:
-            best = self.problem.best(Query(bounds), (), self._seconds)
-            found += [best.subnet] if best else []
-        return found
+        return nearest_subnets(self.problem, bounds, goal.floor, self._seconds)
 
     def proof(self, feasible: int, best: float, goal: Goal) -> str:
         """That nothing else is better, as far as that is known of every pick."""
         return f"exact: optimum of {counted(self.count)} subnets, {value_of(goal, best)}"
+
+
+def nearest_subnets(
+    problem: AdditiveProblem,
+    bounds: Mapping[str, float],
+    floor: float | None = None,
+    seconds: float = SECONDS,
+) -> list[Subnet]:
+    """The nearest to all bounds, and for each what is best in its metric with all others met."""
+    found = [problem.nearest(bounds, floor, seconds)]
+    queries = [
+        Query({name: most for name, most in bounds.items() if name != metric}, floor, metric)
+        for metric in bounds
+    ]
+    queries += [] if floor is None else [Query(bounds)]
+    answers = (problem.best(query, (), seconds) for query in queries)
+    return found + [best.subnet for best in answers if best is not None]
 
 
 def corrected(limits: Sequence[Limit], factors: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from hwnas.select.budgets import Limit
 from hwnas.select.explanation import Better, Bought, Explanation, Worth
 from hwnas.select.milp import Query
 from hwnas.select.pool import Pool
-from hwnas.select.protocol import Terms
+from hwnas.select.protocol import Goal, Terms
 from hwnas.space import Space, Subnet
 from hwnas.table.additive import AdditiveCosts
 from hwnas.table.cost import METRICS
@@ -76,14 +76,19 @@ class SolveAsker:
 
     def best(self, limits: Sequence[Limit]) -> int | None:
         """See :class:`Asker`."""
-        found = self._method.best(limits, self._pool.goal, self._pool.correction())
-        return None if found is None else self._pool.add(found.subnet)
+        pool = self._pool
+        known = list(pool.measured)
+        without = [pool.subnets[i] for i in known]
+        found = self._method.best(limits, pool.goal, pool.correction(), without)
+        new = [] if found is None else [pool.add(found.subnet)]
+        over = pool.over(limits)
+        able = np.array([*new, *(i for i in known if over[i] <= 0)], dtype=np.intp)
+        return int(pool.ranked(able)[0]) if len(able) else None
 
     def better(self, quality: float) -> int | None:
         """See :class:`Asker`."""
-        query = Query({}, _above(quality), "p50")
-        found = self._method.problem.best(query)
-        return None if found is None else self._pool.add(found.subnet)
+        found = self._method.quickest([], Goal(floor=_above(quality)), {})
+        return None if found is None else self._pool.add(found)
 
     def duals(self, limits: Sequence[Limit]) -> dict[str, float]:
         """See :class:`Asker`."""
@@ -101,6 +106,7 @@ def explain(
     limits: Sequence[Limit],
     pick: int,
     blocks: tuple[float, tuple[Bought, ...]],
+    alone: bool = True,
 ) -> Explanation:
     """Explain ``pick``, the best for ``limits``.
 
@@ -111,10 +117,13 @@ def explain(
         limits: its budgets.
         pick: index in the pool.
         blocks: of :func:`bought`.
+        alone: whether it is the best for these; not if it was chosen with others in mind.
     """
     value = pool.value(pick)
-    duals = asker.duals(limits) if limits else {}
-    worth = tuple(_worth(pool, asker, limits, b, value, duals) for b in range(len(limits)))
+    worth: tuple[Worth, ...] = ()
+    if alone and limits:
+        duals = asker.duals(limits)
+        worth = tuple(_worth(pool, asker, limits, b, value, duals) for b in range(len(limits)))
     better = None
     if pool.goal.minimize is None:
         better = _better(pool, asker.better(value), limits)
@@ -150,9 +159,11 @@ def _worth(
         return None if found is None else pool.value(found)
 
     less, more = at(1 - _STEP), at(1 + _STEP)
-    # What was measured to fit may be better than what is believed to with a little more.
+    # What was measured to fit may be better than what is believed to with a little more, and
+    # worse than what is believed to with a little less.
     sign = 1.0 if pool.goal.minimize is None else -1.0
     more = value if more is None or (more - value) * sign < 0 else more
+    less = value if less is not None and (less - value) * sign > 0 else less
     per_unit = None if less is None else (more - less) * sign / (2 * _STEP * limit.limit)
     return Worth(
         metric=limit.metric,

@@ -76,7 +76,8 @@ class Explanation(Frozen):
         constant_ms: p50 that every subnet has, whatever its blocks.
         bought: block by block; empty where costs are not sums over blocks.
         better: None if there is no better one, or a metric was to be least.
-        worth: budget by budget.
+        worth: budget by budget; empty where subnets were chosen together for their bytes: what a
+            budget is worth to one then depends on the others.
     """
 
     tier: str

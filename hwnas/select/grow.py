@@ -61,7 +61,6 @@ def settle_solved(
     limits: Sequence[Limit],
     *,
     max_measured: int = MAX_MEASURED,
-    starts: Sequence[Subnet] = (),
 ) -> Settled | None:
     """The best subnet that meets ``limits``, or None if nothing does.
 
@@ -70,7 +69,6 @@ def settle_solved(
         method: finds.
         limits: all to be met.
         max_measured: how many subnets to measure before giving up.
-        starts: subnets that may be good.
 
     Raises:
         HwnasError: ``max_measured`` were measured and the best is still not known, or the solver
@@ -82,7 +80,7 @@ def settle_solved(
         belief = _Belief(pool.correction(own or None), len(own or known))
         held = _best_held(pool, limits, known)
         without = [*(pool.subnets[i] for i in known), *rounded]
-        best = method.best(limits, pool.goal, belief.factors, without, starts)
+        best = method.best(limits, pool.goal, belief.factors, without)
         pick = None if best is None else pool.add(best.subnet)
         if pick is not None and held is not None and pool.ranked(np.array([pick, held]))[0] == held:
             pick = None
@@ -181,7 +179,8 @@ def _settled(
     value, sign = pool.value(pick), 1.0 if pool.goal.minimize is None else -1.0
     gap = 0.0
     if best is not None and not best.proven:
-        gap = max((best.bound - value) * sign, 0.0) / (abs(value) or 1.0)
+        bound = best.bound * pool.correction().get(pool.goal.minimize or "", 1.0)
+        gap = max((bound - value) * sign, 0.0) / (abs(value) or 1.0)
     under = ""
     if pool.measuring:
         under = " under predictions"

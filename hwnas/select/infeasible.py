@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -74,6 +75,8 @@ class Shortfall(Frozen):
         loosenings: each budget that alone would do, the least loosening first; empty if none.
         nearest: what comes nearest to all budgets.
         measured: how many subnets were measured whole to find that out.
+        among: how many subnets were looked at, where others may fit: those whose quality is known;
+            None if none in the space fits.
     """
 
     tier: str
@@ -83,6 +86,7 @@ class Shortfall(Frozen):
     loosenings: tuple[Loosening, ...]
     nearest: Nearest
     measured: int
+    among: int | None = None
 
 
 class NothingFits(Infeasible):
@@ -96,17 +100,31 @@ class NothingFits(Infeasible):
         return NothingFits, (self.shortfall,)
 
 
-def shortfall(pool: Pool, tier: str, limits: Sequence[Limit]) -> Shortfall:
+def shortfall(
+    pool: Pool,
+    tier: str,
+    limits: Sequence[Limit],
+    *,
+    among: int | None = None,
+    rated: bool = True,
+) -> Shortfall:
     """Say why no candidate of ``pool`` meets ``limits``, as costs are now believed.
 
     Where there is a least quality, only candidates that are rated count.
+
+    Args:
+        pool: the candidates.
+        tier: name of the tier.
+        limits: of it.
+        among: see :class:`Shortfall`.
+        rated: whether qualities are known; otherwise a least quality does not count.
     """
     table = pool.believed()[: pool.candidates]
     excess = exceeded(table, limits)
     names = [limit.metric for limit in limits]
     values = table[:, [METRICS.index(name) for name in names]]
     bounds = [limit.limit for limit in limits]
-    floor = pool.goal.floor
+    floor = pool.goal.floor if rated else None
     if floor is not None:
         scores = pool.scores()
         excess = np.column_stack((excess, _missing(scores, floor)))
@@ -143,6 +161,7 @@ def shortfall(pool: Pool, tier: str, limits: Sequence[Limit]) -> Shortfall:
             admitted_by=tuple(_spell(metric, cost[metric]) for metric in broken),
         ),
         measured=pool.count,
+        among=among,
     )
 
 
@@ -167,7 +186,11 @@ def _loosening(pool: Pool, metric: str, limit: float, needed: float, i: int) -> 
 
 def _spell(metric: str, value: float) -> str:
     """The budget that admits ``value``."""
-    return f"{QUALITY}={value!r}" if metric == QUALITY else spell_up(metric, value)
+    if metric != QUALITY:
+        return spell_up(metric, value)
+    digits = Decimal(value)
+    step = Decimal(1).scaleb(digits.adjusted() - 5)
+    return f"{QUALITY}={(digits // step - (digits < 0)) * step:f}"
 
 
 def _show(metric: str, value: float) -> str:
@@ -183,7 +206,10 @@ def _cause(found: Shortfall) -> str:
     if found.floor is not None:
         wanted.append(f"{QUALITY} >= {found.floor:.6g}")
     measured = f" ({found.measured} measured whole)" if found.measured else ""
-    text = f"no subnet meets the budgets of tier {found.tier!r}{measured}: {', '.join(wanted)}; "
+    who = "no subnet meets"
+    if found.among is not None:
+        who = f"of the {found.among:,} subnets whose quality is known, none meets"
+    text = f"{who} the budgets of tier {found.tier!r}{measured}: {', '.join(wanted)}; "
     if not found.loosenings:
         return f"{text}{' and '.join(found.binding)} bind together: loosening one is not enough"
     least = found.loosenings[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -28,7 +29,7 @@ from hwnas.select.infeasible import NothingFits, Shortfall, shortfall
 from hwnas.select.milp import SECONDS
 from hwnas.select.outcome import Outcome
 from hwnas.select.plan import Plan
-from hwnas.select.pool import Pool
+from hwnas.select.pool import Pool, exceeded
 from hwnas.select.protocol import (
     AdditivePrices,
     AdditiveQuality,
@@ -142,6 +143,7 @@ def select(
     )
     limits = _limits(pool, tiers, largest)
     if isinstance(way, Searched):
+        _refuse_impossible(pool, way, limits)
         pool.extend(way.run(_common(limits), goal, progress))
     settled: dict[str, Settled] = {}
     picks: dict[str, list[int]] = {}
@@ -181,6 +183,10 @@ def _goal(
         raise UsageError(
             "what is to be least, or a least quality, needs qualities to choose among subnets",
             "give --quality",
+        )
+    if min_quality is not None and not math.isfinite(min_quality):
+        raise UsageError(
+            f"a least quality of {min_quality} was asked for", "give --min-quality a finite number"
         )
     if min_quality is not None and minimize is None and not budgets:
         minimize = "p50"
@@ -265,17 +271,29 @@ def _shortfall(pool: Pool, way: Method, tier: str, limits: Sequence[Limit]) -> S
         fill_shortfall(pool, way, limits)
     elif pool.goal.floor is not None and not way.costly:
         pool.rate(range(pool.candidates))
-    return shortfall(pool, tier, limits)
+    among = pool.candidates if way.unrated else None
+    if isinstance(way, Searched):
+        among = len(pool.rated())
+    return shortfall(pool, tier, limits, among=among)
+
+
+def _refuse_impossible(pool: Pool, way: Searched, limits: Mapping[str, Sequence[Limit]]) -> None:
+    """Raise NothingFits before a search where it is proven that it would find nothing."""
+    for tier, bounds in limits.items():
+        pool.extend(nearest := way.extremes(bounds))
+        excess = exceeded(pool.believed()[: pool.candidates], bounds)
+        if nearest and (excess.max(axis=1) > 0).all():
+            raise NothingFits(shortfall(pool, tier, bounds, rated=False))
 
 
 def _front(pool: Pool, way: Method, metrics: Sequence[str], count: int) -> list[int]:
     if isinstance(way, Additive):
-        points = grow_front(pool, way, count)
-        pool.rate(points)
-        return points
-    if not way.costly:
-        pool.rate(range(pool.candidates))
-    return [int(i) for i in front(pool, pool.rated(), metrics)]
+        points = np.array(grow_front(pool, way, count), dtype=np.intp)
+    else:
+        if not way.costly:
+            pool.rate(range(pool.candidates))
+        points = pool.rated()
+    return [int(i) for i in front(pool, points, metrics)]
 
 
 def _explain(
@@ -292,5 +310,6 @@ def _explain(
     found = []
     for tier, chosen in outcome.picks.items():
         blocks = bought(space, sums, terms, pool.subnets[chosen[0]])
-        found.append(explain(pool, asker, tier, outcome.limits[tier], chosen[0], blocks))
+        alone = chosen[0] == outcome.settled[tier].pick
+        found.append(explain(pool, asker, tier, outcome.limits[tier], chosen[0], blocks, alone))
     return tuple(found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.select.additive import counted
+from hwnas.select.additive import counted, nearest_subnets
 from hwnas.select.budgets import Limit
 from hwnas.select.exact import value_of
 from hwnas.select.milp import AdditiveProblem, Query
@@ -72,6 +72,19 @@ class Searched:
         """None before :meth:`run`."""
         return ()
 
+    def extremes(self, limits: Sequence[Limit]) -> Sequence[Subnet]:
+        """What is predicted to come nearest to ``limits``, if it is proven that nothing meets them.
+
+        In no order; none where something meets them, or costs are no sums over blocks.
+        """
+        if not limits or not isinstance(self._costs, AdditivePrices):
+            return ()
+        problem = AdditiveProblem(self._space, self._costs.additive())
+        bounds = {limit.metric: limit.limit for limit in limits}
+        if problem.best(Query(bounds, minimize="p50")) is not None:
+            return ()
+        return nearest_subnets(problem, bounds)
+
     def run(
         self, limits: Sequence[Limit], goal: Goal, progress: Progress | None
     ) -> Sequence[Subnet]:
@@ -81,9 +94,11 @@ class Searched:
             Infeasible: nothing that meets them was found.
             HwnasError: as :func:`hwnas.select.search.search`.
         """
-        from hwnas.select.search import search, write_history
+        from hwnas.select.search import check_history, search, write_history
 
         settings, costs = self._settings, self._costs
+        if settings.history is not None:
+            check_history(settings.history)
 
         def solve(surrogate: AdditiveQuality) -> list[Subnet]:
             assert isinstance(costs, AdditivePrices)

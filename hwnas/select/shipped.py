@@ -8,6 +8,7 @@ the bytes, each byte counted once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from hwnas.errors import HwnasError, Infeasible, UsageError
 from hwnas.select.additive import Additive, corrected
 from hwnas.select.budgets import Limit
 from hwnas.select.milp import Query, solver
-from hwnas.select.milp.joint import Copy, Joint, solve_joint
+from hwnas.select.milp.joint import Copy, solve_joint
 from hwnas.select.milp.model import Floats, Model, Rows
 from hwnas.select.pool import Pool
 from hwnas.select.protocol import Method
@@ -35,6 +36,8 @@ _LISTED = 20_000
 
 _TRIES = 10
 """Choices that may break a budget when they are measured."""
+
+_CALIBRATE = "measure some whole subnets while profiling, so that predictions are calibrated"
 
 _MARGIN = 1e-12
 """A limit on p50 taken from a subnet is met by that subnet, whatever rounding does."""
@@ -105,31 +108,40 @@ def choose_together(
         for i in chosen
     ]
     for _ in range(_TRIES):
+        learned = len(pool.measured)
         found = _choose(pool, method, weights, wanted, anyway, budget, seconds)
         for i in found.picks:
             pool.settle(i)
         pairs = list(zip(wanted, found.picks, strict=True))
         if all(pool.over(limits[want.tier])[i] <= 0 for want, i in pairs):
-            return _together(pairs, found.joint, budget)
+            return _together(pool, pairs, found.room, budget, learned)
     raise HwnasError(
         f"subnets were chosen together {_TRIES} times, and each time one of them was measured to "
         "break a budget: predictions are far from what is measured",
-        "measure some whole subnets while profiling, so that predictions are calibrated",
+        _CALIBRATE,
     )
 
 
-def _together(pairs: Sequence[tuple[_Wanted, int]], joint: Joint, budget: float) -> Together:
+def _together(
+    pool: Pool, pairs: Sequence[tuple[_Wanted, int]], room: float, budget: float, learned: int
+) -> Together:
     picks: dict[str, list[int]] = {}
     for want, i in pairs:
         chosen = picks.setdefault(want.tier, [])
         if i not in chosen:
             chosen.append(i)
-    what = "greatest sum" if joint.gap == 0 else "time was up: best sum found"
-    proof = (
-        f"chosen together within {show('bytes', budget)} of weights: {what}, gap {joint.gap:.2g}, "
-        f"by {solver()}"
-    )
-    return Together(picks, budget, proof, joint.gap)
+    gap = room / (abs(sum(pool.value(i) for _, i in pairs)) or 1.0)
+    what = "greatest sum" if gap == 0 else "time was up: best sum found"
+    if pool.goal.minimize is not None:
+        what = what.replace("greatest", "least")
+    proof = f"chosen together within {show('bytes', budget)} of weights: {what}, gap {gap:.2g}"
+    if pool.measuring:
+        plural = "s" if learned > 1 else ""
+        proof += f", under predictions corrected by {learned} measurement{plural}"
+    proof += f", by {solver()}"
+    if pool.measuring and any(want.limits for want, _ in pairs):
+        proof += ", measured to fit"
+    return Together(picks, budget, proof, gap)
 
 
 def _at_most(limits: Sequence[Limit], pool: Pool, i: int) -> tuple[Limit, ...]:
@@ -159,8 +171,10 @@ class _Weights:
 
 @dataclass(frozen=True)
 class _Found:
+    """What was chosen, and by how much the sum of its values may be better."""
+
     picks: tuple[int, ...]
-    joint: Joint
+    room: float
 
 
 def _choose(
@@ -189,15 +203,22 @@ def _choose(
     copies = [way.copy for way in ways]
     fixed = weights.blocks(anyway)
     joint = solve_joint(copies, weights.atoms, fixed, budget, seconds)
+    if joint.bytes == math.inf:
+        raise HwnasError(
+            "some of what was measured to fit is not believed to, by predictions that measurements "
+            "corrected: with them nothing can be chosen together",
+            _CALIBRATE,
+        )
     if joint.parts is None:
+        least = "the least is" if joint.room == 0 else "the least that was found is"
         raise Infeasible(
             f"no such {len(wanted)} subnets have weights of {show('bytes', budget)} together: "
-            f"the least is {show('bytes', joint.bytes)}",
+            f"{least} {show('bytes', joint.bytes)}",
             f"--max-shipped-bytes {spell_up('bytes', joint.bytes).partition('=')[2]} admits them; "
             "or ask for fewer (-n), or loosen a tier's budgets",
         )
     picks = tuple(way.pick(x) for way, x in zip(ways, joint.parts, strict=True))
-    return _Found(picks, joint)
+    return _Found(picks, joint.room * ways[0].unit)
 
 
 class _Solving:
@@ -211,9 +232,11 @@ class _Solving:
         goal = pool.goal
         bounds = corrected(want.limits, pool.correction())
         query = Query(bounds, goal.floor, goal.minimize, tuple(misfits))
-        model = method.problem.model(query)
-        slots = method.problem.structure.slots.values()
-        self.copy = Copy(model, [[(i, (i,)) for i in blocks] for blocks in slots])
+        model, self.unit = method.problem.model(query)
+        structure = method.problem.structure
+        groups = [[(i, (i,)) for i in blocks] for blocks in structure.slots.values()]
+        further = np.arange(len(structure.model.gain), len(model.gain))
+        self.copy = Copy(model, groups, [np.append(part, further) for part in structure.parts()])
 
     def pick(self, x: Floats) -> int:
         """The index of the subnet with these columns."""
@@ -230,10 +253,12 @@ class _Listing:
         values = np.array([pool.value(int(i)) for i in fitting])
         gain = values if pool.goal.minimize is None else -values
         every, rows = np.ones(len(gain)), Rows()
+        self.unit = spread / 1000.0
         rows.add(1.0, 1.0, np.arange(len(gain)))
         self.copy = Copy(
-            Model.of(gain * (1000.0 / spread), every, every.astype(np.bool_), rows),
+            Model.of(gain / self.unit, every, every.astype(np.bool_), rows),
             [[(c, weights.blocks([pool.subnets[int(i)]])) for c, i in enumerate(fitting)]],
+            [np.arange(len(gain))],
         )
 
     def pick(self, x: Floats) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ def load_function(reference: str) -> UserFunction:
     if not callable(function):
         raise UsageError(f"{reference} is a {type(function).__name__}, no function", _FORMS)
     found = cast(Callable[..., Any], function)
+    try:
+        inspect.signature(found).bind(None, None)
+    except TypeError as error:
+        raise UsageError(
+            f"{reference} cannot be called with a subnet and a bundle: {error}",
+            "let it take these two: def fn(subnet, bundle)",
+        ) from error
+    except ValueError:
+        pass  # a builtin without a signature: calling it tells
     return UserFunction(f"{parsed.source}:{parsed.name}", found, _source_hash(module, found))
 
 

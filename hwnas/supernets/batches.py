@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ from hwnas.usercode import user_code
 
 __all__ = ["FileBatches", "FunctionBatches"]
 
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _IMAGE_RANK = 4
 """Batch, channels, height, width: only such an input is resized."""
 
@@ -32,16 +38,21 @@ class _Member:
     """One array of the file.
 
     Attributes:
-        name: its own, without ``.npy``.
+        file: its name in the archive; ``name`` is that without ``.npy``.
         dtype, shape: as its header says.
     """
 
-    name: str
+    file: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
+    @property
+    def name(self) -> str:
+        """What the array is called."""
+        return self.file.removesuffix(".npy")
+
     @classmethod
-    def read(cls, name: str, stream: IO[bytes], path: Path) -> Self:
+    def read(cls, file: str, stream: IO[bytes], path: Path) -> Self:
         """Read the header, which leaves ``stream`` at the first value."""
         headers = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -49,16 +60,16 @@ class _Member:
         }
         try:
             shape, fortran, dtype = headers[np.lib.format.read_magic(stream)](stream)
-        except (ValueError, KeyError) as error:
+        except (KeyError, *_UNREADABLE) as error:
             raise InputError(
-                f"{path}: {name} is not a NumPy array: {error}", "save it again"
-            ) from (error)
+                f"{path}: {file} is not a NumPy array: {error}", "save it again"
+            ) from error
         if dtype.hasobject or fortran or not shape:
             raise InputError(
-                f"{path}: {name} holds objects, is in Fortran order, or has no dimensions",
+                f"{path}: {file} holds objects, is in Fortran order, or has no dimensions",
                 "save numbers in C order, the images first: numpy.ascontiguousarray",
             )
-        return cls(name, dtype, shape)
+        return cls(file, dtype, shape)
 
 
 class FileBatches:
@@ -97,12 +108,19 @@ class FileBatches:
         with ExitStack() as stack:
             archive = stack.enter_context(self._archive())
             for file in archive.namelist():
-                name = file.removesuffix(".npy")
-                stream = stack.enter_context(archive.open(file))
-                found[name] = _Member.read(name, stream, self._path)
+                member = _Member.read(file, self._opened(archive, file, stack), self._path)
+                found[member.name] = member
         if not found:
             raise InputError(f"{self._path} is empty", "write it with numpy.savez")
         return found
+
+    def _opened(self, archive: zipfile.ZipFile, file: str, stack: ExitStack) -> IO[bytes]:
+        try:
+            return stack.enter_context(archive.open(file))
+        except (KeyError, *_UNREADABLE) as error:  # encrypted, packed in an unknown way
+            raise InputError(
+                f"{self._path}: {file} cannot be read: {error}", "write it with numpy.savez"
+            ) from error
 
     def _archive(self) -> zipfile.ZipFile:
         try:
@@ -120,9 +138,9 @@ class FileBatches:
         members = [self._member(spec) for spec in specs]
         with ExitStack() as stack:
             archive = stack.enter_context(self._archive())
-            streams = [stack.enter_context(archive.open(f"{m.name}.npy")) for m in members]
+            streams = [self._opened(archive, member.file, stack) for member in members]
             for member, stream in zip(members, streams, strict=True):
-                _Member.read(member.name, stream, self._path)
+                _Member.read(member.file, stream, self._path)
             for start in range(0, self.images, self._batch):
                 number = min(self._batch, self.images - start)
                 arrays = [self._read(m, s, number) for m, s in zip(members, streams, strict=True)]
@@ -142,10 +160,10 @@ class FileBatches:
 
     def _read(self, member: _Member, stream: IO[bytes], number: int) -> NDArray[Any]:
         shape = (number, *member.shape[1:])
-        length = int(np.prod(shape, dtype=np.int64)) * member.dtype.itemsize
+        length = math.prod(shape) * member.dtype.itemsize
         try:
             data = stream.read(length)
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
+        except _UNREADABLE as error:
             raise InputError(f"{self._path} is damaged: {error}", "write it again") from error
         if len(data) != length:
             raise InputError(f"{self._path} ends within {member.name}", "write it again")
@@ -182,14 +200,20 @@ class FunctionBatches:
         specs = self._bundle.inputs(subnet)
         what = f"{self._name} on {subnet.name}"
         with user_code(what):
-            batches = iter(self._function(subnet, self._bundle))
+            found = self._function(subnet, self._bundle)
+        if not isinstance(found, Iterable):
+            raise InputError(
+                f"{what} gives a {type(found).__name__}, not batches", "yield one at a time"
+            )
+        with user_code(what):
+            batches = iter(found)
         left = self.images
         while left > 0:
             with user_code(what):
                 given = next(batches, None)
             if given is None:
                 return
-            arrays = [np.asarray(array) for array in _in_order(given, specs, what)]
+            arrays = [_array(value, what) for value in _in_order(given, specs, what)]
             tensors = [
                 _fitted(array, spec, f"{what}: {spec.name}")
                 for array, spec in zip(arrays, specs, strict=True)
@@ -216,6 +240,17 @@ def _in_order(given: Any, specs: Sequence[TensorSpec], what: str) -> list[Any]:
     return found
 
 
+def _array(value: Any, what: str) -> NDArray[Any]:
+    plain = value.detach().cpu() if isinstance(value, Tensor) else value
+    try:
+        return np.asarray(plain)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, bfloat16
+        raise InputError(
+            f"{what} gives a {type(value).__name__} that is no array: {error}",
+            "give NumPy arrays or tensors, of the type that the network takes",
+        ) from error
+
+
 def _fitted(array: NDArray[Any], spec: TensorSpec, what: str) -> Tensor:
     """As a tensor of the shape that ``spec`` says, but for the number of images."""
     if array.dtype.name != spec.dtype or array.ndim != len(spec.shape):
@@ -223,7 +258,7 @@ def _fitted(array: NDArray[Any], spec: TensorSpec, what: str) -> Tensor:
             f"{what} is {array.dtype.name}{list(array.shape)}, the network takes {spec}",
             "convert it, as it was done in training",
         )
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
     wanted = spec.shape[1:]
     resizable = (
         tensor.dim() == _IMAGE_RANK

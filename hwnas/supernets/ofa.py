@@ -122,6 +122,11 @@ class OFANet(nn.Module):
             for name, tensor in given.items()
             if name in own and tensor.shape != own[name].shape
         ]
+        shapes += [
+            f"{name} is {tensor.dtype}"
+            for name, tensor in given.items()
+            if name in own and tensor.is_floating_point() != own[name].is_floating_point()
+        ]
         if (strict and (lacks or unknown)) or shapes:
             parts = [
                 f"it lacks {shorten(lacks)}" if lacks else "",

@@ -29,7 +29,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises:
         UsageError: no such file, or another kind of file.
-        SupernetError: the file is damaged, or holds anything but tensors.
+        SupernetError: the file is damaged, or holds anything but plain tensors with numbers in
+            them and names that can be shown.
     """
     if not path.is_file():
         raise UsageError(
@@ -44,14 +45,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         )
     try:
         if kind == "safetensors":
-            return load_file(path)
+            return _plain(load_file(path), path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except SupernetError:
+        raise
     except Exception as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
         raise SupernetError(
-            f"{path} cannot be read as plain tensors: {first[0]}",
-            "it is damaged or holds code, which is never run; "
-            "save the state dict with safetensors.torch.save_file",
+            f"{path} cannot be read as plain tensors: it is damaged, another kind of file, or "
+            "holds code, which is never run",
+            "get it again if it was downloaded; else save the state dict with "
+            "safetensors.torch.save_file",
         ) from error
     return _tensors(loaded, path)
 
@@ -82,7 +85,32 @@ def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
             f"{path} holds entries that are not tensors: {shorten(others)}",
             "save model.state_dict() itself",
         )
-    return {str(name): value for name, value in loaded.items()}
+    return _plain({str(name): value for name, value in loaded.items()}, path)
+
+
+def _plain(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """``found``, if it holds nothing that would be copied as something else, or not at all."""
+    strange = [
+        repr(name)
+        for name, tensor in found.items()
+        if not name.isprintable()
+        or tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.is_complex()
+        or tensor.is_meta
+    ]
+    if strange:
+        raise SupernetError(
+            f"{path} holds what is no plain tensor of real numbers: {shorten(strange)}",
+            "save dense tensors, not quantised, under names that can be shown",
+        )
+    unknown = [n for n, t in found.items() if t.is_floating_point() and bool(t.isnan().any())]
+    if unknown:
+        raise SupernetError(
+            f"{path} holds values that are no numbers (NaN): {shorten(unknown)}",
+            "give the weights of a training that did not diverge",
+        )
+    return found
 
 
 def load_weights(supernet: Supernet, path: Path) -> None:
@@ -93,7 +121,19 @@ def load_weights(supernet: Supernet, path: Path) -> None:
         SupernetError: tensors are missing, unknown or of another shape; all are named.
     """
     given = read_weights(path)
-    differences = _differences(supernet.state_dict(), given)
+    wanted = supernet.state_dict()
+    differences = _differences(wanted, given)
+    whole = [
+        f"{name} is {str(given[name].dtype).removeprefix('torch.')}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].is_floating_point() != tensor.is_floating_point()
+    ]
+    if whole:
+        # Copied as they are, whole numbers of a quantised network would pass for its weights.
+        raise SupernetError(
+            f"{path} does not fit the supernet: {shorten(whole)}",
+            "give weights of the types that the network has",
+        )
     try:
         result = supernet.load_state_dict(given)
     except SupernetError as error:

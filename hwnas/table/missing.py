@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hwnas.bundle import Bundle
-from hwnas.errors import MissingMeasurements
+from hwnas.errors import MissingMeasurements, shorten
 from hwnas.space import Subnet
 from hwnas.table.imports import is_imported
 from hwnas.table.lut import Lut
@@ -55,12 +54,14 @@ def missing(bundle: Bundle, lut: Lut, subnets: Iterable[Subnet] | None = None) -
     ]
 
 
-def missing_error(bundle: Path, lut: Lut, found: Sequence[Missing]) -> MissingMeasurements:
-    """The error that names everything in ``found`` and the command that measures it."""
-    command = f"hwnas profile {bundle} --resume -o {lut.path}"
+def missing_error(bundle: Bundle, lut: Lut, found: Sequence[Missing]) -> MissingMeasurements:
+    """The error that names what is in ``found`` and the command that measures it."""
+    command = f"hwnas profile {bundle.path} --resume -o {lut.path}"
     if any(item.error for item in found):
         command += " --retry-failed"
     if is_imported(lut.fingerprint):
         command = "import files that hold them all, with 'hwnas lut import'"
     kinds = f"{len(found)} kind{'s' if len(found) > 1 else ''} of block"
-    return MissingMeasurements(f"{lut.path} lacks {kinds}: {'; '.join(map(str, found))}", command)
+    if len(found) == len(bundle.kinds()) and lut.keys("block"):
+        kinds += f", all that {bundle.path} has: it was made for another network"
+    return MissingMeasurements(f"{lut.path} lacks {kinds}: {shorten(map(str, found))}", command)

@@ -54,7 +54,7 @@ class CostModel:
             predictions are to be checked on.
 
     Raises:
-        MissingMeasurements: kinds that are needed have no good measurement; all are named, with
+        MissingMeasurements: kinds that are needed have no good measurement; they are named, with
             the error of those that failed, and the command that measures them.
     """
 
@@ -70,7 +70,7 @@ class CostModel:
         self._without = {bundle.subnet_kind(subnet) for subnet in without}
         lacking = self.missing(subnets)
         if lacking:
-            raise missing_error(bundle.path, lut, lacking)
+            raise missing_error(bundle, lut, lacking)
         blocks = bundle.manifest.blocks
         kinds = dict.fromkeys(block.kind for block in blocks.values())
         found = {kind: lut.measurement(kind, "block") for kind in kinds}
@@ -123,7 +123,7 @@ class CostModel:
         calls = self._calls(subnets)
         features = self._features(calls)
         if np.isnan(features["warm"]).any():
-            raise missing_error(self.bundle.path, self._lut, self.missing(subnets))
+            raise missing_error(self.bundle, self._lut, self.missing(subnets))
         features["p50"] = self._fits["p50"](features)
         count = len(subnets)
         columns: dict[str, Iterable[Any]] = {

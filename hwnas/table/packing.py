@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from hwnas.agent.rounds import Pace
 from hwnas.agent.samples import waited
+from hwnas.profile import Fingerprint
 from hwnas.profile.record import VERDICTS, Energy, Record, Round, Turn
 from hwnas.table.file import damaged
+from hwnas.table.imports import is_imported
 from hwnas.table.records import Imported, Measurement
 
 __all__ = [
@@ -76,11 +78,11 @@ def round_values(one: Round) -> tuple[Any, ...]:
 
 def read_measurement(
     path: Path,
+    device: Fingerprint,
     values: Sequence[Any],
     turns: Sequence[Sequence[Any]],
     rounds: Sequence[Sequence[Any]],
     factors: Sequence[float],
-    threads: int,
     source: str,
     imported: Sequence[Sequence[Any]] = (),
 ) -> Measurement:
@@ -88,11 +90,11 @@ def read_measurement(
 
     Args:
         path: of the table, for the error.
+        device: that it is of.
         values: as :data:`COLUMNS`.
         turns: rows as :func:`turn_values` made them.
         rounds: rows as :func:`round_values` made them.
         factors: of the turns' rounds.
-        threads: of one inference.
         source: see :class:`Measurement`.
         imported: the row of the table ``imported``, if there is one; then there are no turns.
 
@@ -102,6 +104,8 @@ def read_measurement(
     key, scope, label, verdict, reasons, stopped_by, _, _, load, run, off, outputs_ok = values[:12]
     if bool(turns) == bool(imported):
         raise damaged(path, f"the measurement of {label} has no samples")
+    if bool(imported) != is_imported(device):
+        raise damaged(path, f"it mixes what was measured with what was imported, as {label}")
     try:
         return Measurement(
             key=_text(key),
@@ -110,7 +114,7 @@ def read_measurement(
             turns=tuple(map(_turn, turns)),
             rounds=tuple(map(_round, rounds)),
             factors=tuple(factors),
-            threads=threads,
+            threads=device.threads,
             stopped_by=_text(stopped_by or ""),
             verdict=VERDICTS[VERDICTS.index(verdict)],
             reasons=_texts(reasons),

@@ -156,6 +156,7 @@ class Reader:
         return [
             read_measurement(
                 self.path,
+                self._device(run),
                 row,
                 self.raw(
                     "SELECT sitting, round, cold, wall, cpu, switches, ns FROM turn "
@@ -168,7 +169,6 @@ class Reader:
                     (identity,),
                 ),
                 factors.get(identity, ()),
-                self._device(run).threads,
                 str(source or ""),
                 self.raw(
                     "SELECT mean_ms, std_ms, count, file, entry FROM imported "

@@ -39,3 +39,27 @@ def small() -> OFAMobileNet:
                 module.get_buffer("running_var").uniform_(0.5, 1.5, generator=generator)
     network.update_kernels()
     return network
+
+
+def large() -> OFAMobileNet:
+    """As small in channels, with more subnets than are listed: 160,000 at each resolution."""
+    stages = tuple(
+        Stage(8, stride, squeeze, "hswish", (1, 2))
+        for stride, squeeze in ((2, False), (1, False), (2, True), (1, False))
+    )
+    return OFAMobileNet(
+        MobileConfig(
+            stem=8,
+            first=8,
+            stages=stages,
+            expand=16,
+            last=16,
+            first_activation="relu",
+            activation="hswish",
+            first_adds=True,
+            epsilon=1e-5,
+            kernels=(3, 5),
+            expands=(3, 4),
+            classes=5,
+        )
+    )

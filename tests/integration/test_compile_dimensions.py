@@ -17,11 +17,12 @@ from hwnas.compile.trace import trace
 from hwnas.errors import SignatureError, SupernetError, UsageError
 from hwnas.graphs import graph_kind, parse_model
 from hwnas.link import whole
-from hwnas.runtime.session import open_model
+from hwnas.runtime.session import open_model, open_session
 from hwnas.space import Dimension, Slot, Space
 from hwnas.supernets.protocol import SubnetModule
 from hwnas.supernets.reference import load
 from hwnas.supernets.resolution import set_resolutions
+from hwnas.supernets.runner import load_weights_of
 
 NETS = Path(__file__).parents[1] / "data" / "elastic_nets.py"
 
@@ -132,6 +133,44 @@ def test_a_graph_that_cannot_be_made_from_another_is_exported_on_its_own(tmp_pat
         model = whole(bundle, subnet).SerializeToString()
         session = open_model(model, str(bundle.path), "a", shared=False)
         assert session.run(None, {"x": np.ones((1, size), "f4")})[0].tolist() == [[size] * size]
+
+
+class _Capped(nn.Module):
+    """What its example never reaches depends on a size, and so does what is too small to tell."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(max=100.0 * x.shape[1]) * 1e-6 / x.shape[1]
+
+
+class _Spread(nn.Module):
+    """The exporter works a constant out from a size that no call names."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1e-3 * x.var(1, keepdim=True)
+
+
+@pytest.mark.parametrize("block", [_Capped, _Spread])
+def test_constants_made_of_sizes_are_each_blocks_own(tmp_path: Path, block: type) -> None:
+    supernet = Odd()
+    supernet.block = lambda slot, choice: block()  # type: ignore[method-assign]
+    bundle = compile_supernet(supernet, tmp_path / "net")
+    for size in (4, 6):
+        feeds = np.arange(size, dtype="f4")[None] * 1000
+        session = open_session(bundle, f"a/r{size}", shared=False)
+        wanted = block()(torch.from_numpy(feeds)).numpy()
+        np.testing.assert_allclose(session.run(None, {"x": feeds})[0], wanted, rtol=1e-5)
+
+
+def test_weights_in_another_memory_format_are_found_again(tmp_path: Path) -> None:
+    supernet, fresh = (load(f"{NETS}:resolutions") for _ in range(2))
+    assert isinstance(supernet, nn.Module)
+    supernet.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        supernet.get_parameter("stem.weight").mul_(2)
+    assert not supernet.state_dict()["stem.weight"].is_contiguous()
+    load_weights_of(fresh, compile_supernet(supernet, tmp_path / "net"))
+    for name, tensor in supernet.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], tensor), name
 
 
 def test_convolutions_without_a_bias_have_none() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,31 @@ def test_the_command_says_what_it_did(
     assert said["next"].startswith("hwnas export ") and "--norms" in said["next"]
     with safe_open(path, "np") as file:
         assert file.metadata()["images"] == "8"
+    function = tmp_path / "few.py"
+    function.write_text(
+        "import numpy as np\n"
+        "def few(subnet, bundle):\n"
+        "    yield np.random.default_rng(0).normal(size=(5, 3, 48, 48)).astype('f4')\n"
+    )
+    _call(*words, "--data", f"{function}:few")
+    assert "from 5 images each" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_statistics_are_for_the_weights_that_they_were_collected_over(
+    space_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "norms.safetensors", tmp_path / "other.hwnas"
+    words = (space_bundle, "--subnet", "min", "--data", data, "--supernet", _REFERENCE, "-o", path)
     _call(*words)
-    assert "recalibrated" in capsys.readouterr().out.splitlines()[-1]
+    network = load(_REFERENCE)
+    assert isinstance(network, OFANet)
+    network.set_resolutions(_SIDES)
+    with torch.no_grad():
+        network.get_parameter("classifier.linear.bias").add_(1)
+    second = compile_supernet(network, other)
+    assert read_norms(path, Bundle.open(space_bundle)).keys() == read_norms(path).keys()
+    with pytest.raises(InputError, match="over other weights"):
+        read_norms(path, second)
 
 
 def _call(*words: object) -> None:
@@ -240,6 +264,7 @@ def test_images_are_resized(
         ({"image": np.array([object()])}, "objects"),
         ({"image": np.full((4, 3, 32, 32), np.nan, np.float32)}, "not finite"),
         ({"image@32": np.ones((4, 3, 2, 32), np.float32), "image": np.ones(3)}, "lengths"),
+        ({"image": np.full((4, 3, 32, 32), np.inf, ">f4")}, "not finite"),
     ],
 )
 def test_data_that_does_not_fit(
@@ -257,6 +282,17 @@ def test_damaged_data(bundle: Bundle, data: Path, tmp_path: Path) -> None:
             FileBatches(tmp_path / "damaged.npz", bundle, 4, 4)
     with pytest.raises(InputError, match="does not exist"):
         FileBatches(tmp_path / "none.npz", bundle, 4, 4)
+    with zipfile.ZipFile(tmp_path / "vast.npz", "w") as archive, archive.open("image", "w") as out:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (9, 3, 2**40, 2**40)}
+        np.lib.format.write_array_header_1_0(out, header)
+    with pytest.raises(InputError, match="ends within image"):
+        _statistics(bundle, FileBatches(tmp_path / "vast.npz", bundle, 4, 4))
+    locked = bytearray(data.read_bytes())
+    for begin, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(begin) + flags] |= 1  # says that it is encrypted
+    (tmp_path / "locked.npz").write_bytes(locked)
+    with pytest.raises(InputError, match=r"cannot be read: .*encrypted"):
+        FileBatches(tmp_path / "locked.npz", bundle, 4, 4)
     flipped = bytearray(data.read_bytes())
     flipped[2000] ^= 0xFF
     (tmp_path / "flipped.npz").write_bytes(flipped)
@@ -275,6 +311,9 @@ def test_functions_that_give_nothing_or_fail(bundle: Bundle) -> None:
         (lambda *_: [{"pixels": 1}], "gives no image"),
         (lambda *_: [(1, 2)], "gives 2 values"),
         (fails, "no disk"),
+        (lambda *_: None, "gives a NoneType, not batches"),
+        (lambda *_: [torch.ones(4, 3, 32, 32, dtype=torch.bfloat16)], "is no array"),
+        (lambda *_: [{"image": [[1.0], [1.0, 2.0]]}], "is no array"),
     ):
         with pytest.raises(HwnasError, match=message):
             _statistics(bundle, FunctionBatches(function, "fn", bundle, 10))

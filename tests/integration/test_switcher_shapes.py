@@ -112,6 +112,14 @@ def test_the_manifest_says_what_is_not_the_networks(
             assert entry.inputs is not None and entry.inputs[0].shape == (1, 3, side, side)
 
 
+def test_what_ships_says_what_the_bundle_takes(source: Bundle, tmp_path: Path) -> None:
+    made = export_bundle(source, [Wanted(source.subnet(SMALL))], tmp_path / "out")
+    assert [spec.shape for spec in made.manifest.inputs] == [(1, 3, 8, 8)]
+    entry = made.manifest.subnets[SMALL]
+    assert entry.inputs is entry.outputs is None
+    assert made.manifest.outputs == source.outputs(source.subnet(SMALL))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_resolutions_share_their_weights(form: str, source: Bundle, tmp_path: Path) -> None:
     """Also as the optimiser lays them out: what is laid out is equal at all resolutions."""

@@ -1,6 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "support.hpp"
+
+using Json = nlohmann::ordered_json;
 
 TEST_CASE("every subnet computes what the Python switcher computes, bit for bit") {
   for (const std::string& name : support::cases()) {
@@ -52,6 +56,23 @@ TEST_CASE("each subnet has its own shapes; equal ones have one spec") {
   CHECK(hwnas_subnet_input(nullptr, 0, 0) == nullptr);
   CHECK_THROWS_AS(switcher.inputs(99), hwnas::Error);
   CHECK(switcher.current() == large);  // as many weights as at 8 and 12, and the largest inputs
+}
+
+TEST_CASE("memory of the network's sizes is enough for every subnet") {
+  const support::Copy copy("shapes");
+  Json manifest = Json::parse(support::read(copy / "manifest.json"));
+  const Json small = manifest["subnets"]["r8-d1-mlp.h16"];
+  for (const char* side : {"inputs", "outputs"}) {
+    for (auto& entry : manifest["subnets"]) {
+      if (entry[side].is_null()) entry[side] = manifest[side];
+    }
+    manifest[side] = small[side];  // the network's are no longer the largest
+  }
+  support::write(copy / "manifest.json", manifest.dump());
+  const hwnas::Switcher switcher(copy.path());
+  CHECK(switcher.inputs()[0].shape() == std::vector<std::int64_t>{1, 3, 16, 16});
+  CHECK(switcher.outputs()[0].shape() == std::vector<std::int64_t>{1, 4});
+  CHECK(switcher.outputs()[1].shape() == std::vector<std::int64_t>{1, 16, 16, 16});
 }
 
 TEST_CASE("a small subnet reads and writes no more than its shapes say") {

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
 
+import numpy as np
+
+from hwnas.bundle import Bundle
 from hwnas.select.protocol import Terms
 from hwnas.space import Space, Subnet
-from hwnas.table.additive import AdditiveCosts
+from hwnas.table.additive import AdditiveCosts, Linear
 from hwnas.table.cost import Cost
+from hwnas.table.weights import cut_atoms
 
-__all__ = ["Device", "GivenCosts", "GivenQuality", "SumCosts", "SumQuality", "cost"]
+__all__ = [
+    "Device",
+    "GivenCosts",
+    "GivenQuality",
+    "SumCosts",
+    "SumQuality",
+    "cost",
+    "device_of",
+    "sums",
+]
 
 
 def cost(p50: float, p95: float | None = None, memory: float = 1e6, weights: int = 1000) -> Cost:
@@ -122,3 +136,40 @@ class SumQuality:
 
     def terms(self, space: Space) -> Terms:
         return self._terms
+
+
+def sums(bundle: Bundle, seed: int = 0, steps: int = 0) -> tuple[SumCosts, SumQuality]:
+    """Costs and qualities of blocks; multiples of 1/``steps`` if that is given."""
+    rng = np.random.default_rng(seed)
+    blocks = bundle.manifest.space.blocks
+
+    def draw(low: float, high: float) -> np.ndarray:
+        values = rng.uniform(low, high, len(blocks))
+        return np.round(values * steps) / steps if steps else values
+
+    wide = np.array([2.0 if choice == "h4" else 1.0 for _, choice in blocks])
+    size = np.array([bundle.weight_bytes(Subnet(name="x", spec="x", choices={s: c}))
+                     for s, c in blocks], dtype=np.float64)  # fmt: skip
+    metrics: dict[str, Linear | None] = {
+        "p50": Linear(0.5, wide * draw(0.5, 1.5)),
+        "p95": Linear(0.5, wide * draw(0.75, 2.0)),
+        "memory": Linear(100.0, size, wide * draw(1, 100)),
+        "bytes": Linear(0.0, size),
+        "energy": Linear(0.0, wide * draw(0.5, 1.5)),
+        "macs": Linear(0.0, wide * 1000),
+    }
+    gains = dict(zip(blocks, (np.sqrt(wide) * draw(0.5, 1.5)).tolist(), strict=True))
+    found = AdditiveCosts(blocks, metrics, cut_atoms(bundle.manifest.blocks))
+    return SumCosts(found), SumQuality(Terms(0.25, gains))
+
+
+def device_of(bundle: Bundle, costs: SumCosts, off: Mapping[str, float], by: float = 1.0) -> Device:
+    """One on which all takes ``by`` times what is predicted, or ``off`` times by name."""
+    truth = {}
+    for subnet in bundle.manifest.space.subnets():
+        (price,) = costs.predict_many([subnet])
+        factor = off.get(subnet.name, by)
+        truth[subnet.name] = replace(
+            price, p50_ms=price.p50_ms * factor, p95_ms=price.p95_ms * factor, measured=True
+        )
+    return Device(truth)

@@ -103,8 +103,8 @@ class TestUnknown:
                 CostModel(bundle, lut)
             found = missing(bundle, lut)
         assert caught.value.cause.split("lacks ")[1] == (
-            "3 kinds of block: layers.0/h8 (and 2 more of its kind) not measured; "
-            "layers.0/h16 (and 2 more of its kind) not measured; "
+            "3 kinds of block: layers.0/h8 (and 2 more of its kind) not measured, "
+            "layers.0/h16 (and 2 more of its kind) not measured, "
             "head/base failed: killed by SIGSEGV"
         )
         assert caught.value.fix == (

@@ -26,12 +26,18 @@ def test_every_command_is_documented() -> None:
         assert f"## hwnas {name}\n" in page
 
 
-def test_the_page_on_own_networks_runs(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "own-network.md").read_text()
-    assert len(page.splitlines()) < 60
-    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    [commands] = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "mynet.py").write_text(code)
+@pytest.mark.parametrize(
+    ("page", "file", "subnets", "kinds"),
+    [("own-network.md", "mynet.py", "6", "4"), ("own-dimensions.md", "elastic.py", "18", "13")],
+)
+def test_the_pages_on_own_networks_run(
+    page: str, file: str, subnets: str, kinds: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert file != "mynet.py" or len(text.splitlines()) < 60
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [commands] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    (tmp_path / file).write_text(code)
     shown = ""
     for line in commands.strip().splitlines():
         words = line.split()
@@ -41,8 +47,7 @@ def test_the_page_on_own_networks_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         shown = done.stdout
     fields = dict(re.findall(r"^(\w[\w ]*?)  +(\S+)", shown, re.MULTILINE))
-    assert fields["subnets"] == "6"
-    assert fields["kinds"] == "4"
+    assert (fields["subnets"], fields["kinds"]) == (subnets, kinds)
 
 
 def test_the_page_on_python_runs(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -208,6 +211,23 @@ class TestTable:
             with pytest.raises(OtherDevice, match="one was measured and the other one imported"):
                 merge(order, tmp_path / "both.db", force=True)
         assert not (tmp_path / "both.db").exists()
+
+    def test_a_row_of_the_other_sort_is_refused(
+        self, tmp_path: Path, bundle: Bundle, path: Path
+    ) -> None:
+        with fill_blocks(tmp_path / "m.db", bundle, {}) as lut:
+            put(lut, "k", 1.0)
+        runs = np.array([5], dtype="<i8").tobytes()
+        for file, gone, statement, value in (
+            ("m.db", "turn", "INSERT INTO imported VALUES (1, ?, NULL, NULL, 'f', 'e')", 0.0),
+            ("l.db", "imported", "INSERT INTO turn VALUES (1, 0, 0, 0, NULL, 1, 1, NULL, ?)", runs),
+        ):
+            with closing(sqlite3.connect(tmp_path / file)) as db, db:
+                db.execute(f"DELETE FROM {gone} WHERE measurement = 1")
+                db.execute(statement, (value,))
+            with Lut.open(tmp_path / file) as lut, pytest.raises(TableError, match="it mixes"):
+                for one in lut.keys("block"):
+                    lut.measurement(one, "block")
 
     def test_two_of_one_device_are_merged(
         self, tmp_path: Path, bundle: Bundle, files: list[Path], path: Path

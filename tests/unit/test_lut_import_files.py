@@ -182,6 +182,10 @@ class TestSubnets:
                 "line 3: d3-h16 was there before, t.csv, line 2",
             ),
             ('subnet,latency_ms\n"max,4\n', "is no CSV"),
+            ("subnet,latency_ms,\x1b[2J\nmax,4,1\n", r"the column '\x1b[2J' cannot be shown"),
+            ("subnet,latency_ms,count\nmax,4,2.5\n", "count is '2.5', no whole number"),
+            ("subnet,d,latency_ms\nmax,1,4\n", "d3-h16 has 3 at d, not 1"),
+            ("d,layers.0,layers.1,latency_ms\n3,h8,h16,4\n", "d3-h8 has h8 at layers.1, not h16"),
         ],
     )
     def test_anything_else_is_refused(
@@ -197,5 +201,11 @@ class TestSubnets:
             import_subnets(chain, [path], {"depth": "d"})
         with pytest.raises(UnknownName, match="part of a subnet 'width'"):
             import_subnets(chain, [path], {"depth": "width"})
+        path = self.write(tmp_path, "depth,d,layers.0,latency_ms\n2,3,h8,4\n")
+        with pytest.raises(UsageError, match=r"two columns of .*t\.csv say 'd'"):
+            import_subnets(chain, [path], {"depth": "d"})
+        odd = path.rename(tmp_path / "a\x1b[2J.csv")
+        with pytest.raises(TableError, match="cannot be shown"):
+            import_subnets(chain, [odd])
         with pytest.raises(TableError, match="column latency_mean_encoder of such a file is miss"):
-            import_subnets(chain, [path], hat=True)
+            read_subnets(self.write(tmp_path, "subnet\n"), hat=True)

@@ -250,6 +250,36 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
         load_weights(_mobile(), path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w * float("nan"), r"no numbers \(NaN\): classifier.linear.weight"),
+        (lambda w: w.to(torch.complex64), "no plain tensor"),
+        (lambda w: w.to_sparse(), "no plain tensor"),
+        (lambda w: w.to("meta"), "no plain tensor"),
+        (lambda w: (w * 100).to(torch.int8), "linear.weight is int8"),
+        (lambda w: w > 0, "linear.weight is bool"),
+    ],
+)
+def test_values_that_would_be_taken_for_others_are_refused(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    path = tmp_path / "odd.pth"
+    state = _mobile().checkpoint()
+    state["classifier.linear.weight"] = change(state["classifier.linear.weight"])
+    torch.save(state, path)
+    with pytest.raises(SupernetError, match=message):
+        load_weights(_mobile(), path)
+
+
+def test_names_that_drive_a_terminal_are_not_printed(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_file({"\x1b[2J": torch.ones(1)}, path)
+    with pytest.raises(SupernetError) as caught:
+        load_weights(_mobile(), path)
+    assert "\x1b" not in str(caught.value)
+
+
 def test_weights_of_another_network_are_refused_by_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save({"state_dict": _mobile(last=24).checkpoint()}, path)

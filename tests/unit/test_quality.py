@@ -76,6 +76,7 @@ def test_a_table_is_read(tmp_path: Path, bundle: Bundle, name: str, text: str) -
         ("q.csv", "subnet,quality\nd1-h4,97%\n", "line 2: the quality of d1-h4 is '97%', not"),
         ("q.csv", "subnet,quality\nd1-h4,nan\n", "line 2: the quality of d1-h4 is nan"),
         ("q.csv", "subnet,quality\nd1-h4,-inf\n", "line 2: the quality of d1-h4 is -inf"),
+        ("q.csv", "subnet,quality\nd1-h4,1e200\n", "line 2: the quality of d1-h4 is 1e+200"),
         ("q.csv", "subnet,quality\nd1-h4,\n", "line 2: the quality of d1-h4 is missing"),
         ("q.csv", "subnet,quality\nd1-h4\n", "line 2: the quality of d1-h4 is missing"),
         ("q.csv", "subnet,quality\n,0.5\n", "line 2: there is no subnet"),
@@ -180,6 +181,7 @@ def test_what_was_evaluated_before_a_crash_is_kept(tmp_path: Path, bundle: Bundl
     [
         ("return float('nan')", "returned nan for d1-h4"),
         ("return float('inf')", "returned inf for d1-h4"),
+        ("return -1e200", "returned -1e.200 for d1-h4"),
         ("return None", "returned a NoneType for d1-h4"),
         ("return True", "returned a bool for d1-h4"),
         ("return '0.5'", "returned a str for d1-h4"),

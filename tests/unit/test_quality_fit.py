@@ -171,6 +171,9 @@ def test_a_file_is_held_to_its_bundle_and_form(tmp_path: Path, bundle: Bundle) -
     ]:
         with pytest.raises(UsageError, match=said):
             open_quality(changed(**fields), bundle)
+    far = open_quality(changed(formula={**formula, "constant": 1e200}), bundle)
+    with pytest.raises(UsageError, match="predicts what is no quality"):
+        far.scores([bundle.subnet("max")])
 
 
 def test_features_are_the_parts_that_choices_share() -> None:

@@ -185,3 +185,12 @@ def test_what_is_no_file_of_torch(tmp_path: Path) -> None:
             read_state_dict(tmp_path / "net.pth")
     with pytest.raises(UsageError, match="cannot read"):
         read_state_dict(tmp_path / "none.pth")
+
+
+@LAYOUTS
+def test_a_small_file_does_not_become_gigabytes(tmp_path: Path, zipped: bool) -> None:
+    shared = torch.zeros(1_000_000)
+    path = _save(tmp_path / "net.pth", {f"{i}.weight": shared for i in range(200)}, zipped)
+    assert path.stat().st_size < 5_000_000
+    with pytest.raises(UsageError, match="its tensors have more than 256 MiB"):
+        read_state_dict(path)

@@ -144,3 +144,6 @@ def test_a_search_is_asked_for(folder: Path, tmp_path: Path, run: Run) -> None:
     code, _, err = run(*base, *budget, *asked, *kept, "--explain")
     assert code == 0, err
     assert plan.read_bytes() == first
+    for option, file in (("--history", "state.db"), ("--history", "rate.py"), ("--state", plan)):
+        code, _, err = run(*base, *budget, *asked, *kept, option, tmp_path / file)
+        assert code == 2 and "would overwrite" in err, err

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import MissingExtra, TableError
 from hwnas.select import AdditiveProblem, Query, Terms
+from hwnas.select.milp.joint import Copy, solve_joint
 from hwnas.space import Dimension, EqualChoice, EquidistantDepth, PrefixDepth, Slot, Space, Subnet
 from hwnas.table.additive import AdditiveCosts, Linear
 
@@ -170,6 +171,48 @@ def test_the_nearest_is_what_brute_force_finds(
     nearest = AdditiveProblem(case.space, case.costs, case.terms).nearest(limits, floor)
     # Where something fits, any that does is as near as can be.
     assert max(worst(nearest), 0.0) == pytest.approx(max(least, 0.0), abs=1e-7)
+
+
+@given(
+    cases(),
+    st.lists(limits_of, min_size=2, max_size=2),
+    st.integers(0, 12),
+    st.sampled_from([1, 100]),
+)
+@settings(deadline=None, max_examples=40)
+def test_two_chosen_together_are_what_brute_force_finds(
+    case: Case, limits: list[dict[str, float]], budget: int, most_parts: int
+) -> None:
+    problem = AdditiveProblem(case.space, case.costs, case.terms)
+    structure = problem.structure
+    subnets = list(case.space.subnets())
+    able = [[s for s in subnets if case.fits(s, limit, None)][:60] for limit in limits]
+    assume(all(len(a) < 60 for a in able))
+    groups = [[(i, (i,)) for i in blocks] for blocks in structure.slots.values()]
+    copies = []
+    for limit in limits:
+        model, _ = problem.model(Query(limit))
+        further = np.arange(len(structure.model.gain), len(model.gain))
+        copies.append(Copy(model, groups, [np.append(p, further) for p in structure.parts()]))
+    numbers = {s.name: structure.numbers(s) for a in able for s in a}
+    sizes = {
+        (a.name, b.name): case.costs.shared_bytes([*numbers[a.name], *numbers[b.name]])
+        for a in able[0] for b in able[1]
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwnas.select.milp.joint._PARTS", most_parts)
+        found = solve_joint(copies, case.costs.atoms, (), float(budget), 60.0)
+    quality = {s.name: case.value("quality", s) for a in able for s in a}
+    sums = [quality[a] + quality[b] for (a, b), size in sizes.items() if size <= budget]
+    assert found.room == 0
+    if not sums:
+        assert found.parts is None
+        assert found.bytes == min(sizes.values(), default=math.inf)
+        return
+    assert found.parts is not None
+    chosen = [structure.subnet(x) for x in found.parts]
+    assert sizes[chosen[0].name, chosen[1].name] == found.bytes <= budget
+    assert sum(quality[s.name] for s in chosen) == pytest.approx(max(sums), abs=1e-6)
 
 
 def ladder(slots: int, choices: int, seed: int = 0) -> Case:

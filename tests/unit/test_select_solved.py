@@ -1,24 +1,19 @@
 """Selection where subnets are solved for: the same answers as listing, measuring, fronts."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.bundle import Bundle
 from hwnas.errors import HwnasError, Infeasible, UsageError
-from hwnas.select import Chosen, NothingFits, Plan, Terms, parse_tier, select
-from hwnas.space import Subnet
-from hwnas.table.additive import AdditiveCosts, Linear
+from hwnas.select import Chosen, NothingFits, Plan, parse_tier, select
 from hwnas.table.cost import Cost
-from hwnas.table.weights import cut_atoms
 from tests.support.bundles import make_bundle
-from tests.support.costs import Device, GivenCosts, GivenQuality, SumCosts, SumQuality
+from tests.support.costs import GivenCosts, GivenQuality, SumCosts, SumQuality, device_of, sums
 
 pytest.importorskip("highspy")
 
@@ -28,31 +23,6 @@ def free(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """126 subnets: depth 1 to 6, each layer with one of two widths."""
     folder = tmp_path_factory.mktemp("free")
     return make_bundle(folder / "net.hwnas", depth=6, widths=(2, 4), dim=2, equal=False)
-
-
-def sums(bundle: Bundle, seed: int = 0, steps: int = 0) -> tuple[SumCosts, SumQuality]:
-    """Costs and qualities of blocks; multiples of 1/``steps`` if that is given."""
-    rng = np.random.default_rng(seed)
-    blocks = bundle.manifest.space.blocks
-
-    def draw(low: float, high: float) -> np.ndarray:
-        values = rng.uniform(low, high, len(blocks))
-        return np.round(values * steps) / steps if steps else values
-
-    wide = np.array([2.0 if choice == "h4" else 1.0 for _, choice in blocks])
-    size = np.array([bundle.weight_bytes(Subnet(name="x", spec="x", choices={s: c}))
-                     for s, c in blocks], dtype=np.float64)  # fmt: skip
-    metrics: dict[str, Linear | None] = {
-        "p50": Linear(0.5, wide * draw(0.5, 1.5)),
-        "p95": Linear(0.5, wide * draw(0.75, 2.0)),
-        "memory": Linear(100.0, size, wide * draw(1, 100)),
-        "bytes": Linear(0.0, size),
-        "energy": Linear(0.0, wide * draw(0.5, 1.5)),
-        "macs": Linear(0.0, wide * 1000),
-    }
-    gains = dict(zip(blocks, (np.sqrt(wide) * draw(0.5, 1.5)).tolist(), strict=True))
-    found = AdditiveCosts(blocks, metrics, cut_atoms(bundle.manifest.blocks))
-    return SumCosts(found), SumQuality(Terms(0.25, gains))
 
 
 @given(
@@ -125,17 +95,6 @@ def test_the_front_is_exact_and_evenly_spaced(free: Bundle) -> None:
     assert points[0] == (listed.front[0].quality, listed.front[0].cost.p50_ms)
     assert points[-1] == (listed.front[-1].quality, listed.front[-1].cost.p50_ms)
     assert 5 <= len(points) <= 8
-
-
-def device_of(bundle: Bundle, costs: SumCosts, off: Mapping[str, float], by: float = 1.0) -> Device:
-    truth = {}
-    for subnet in bundle.manifest.space.subnets():
-        (price,) = costs.predict_many([subnet])
-        factor = off.get(subnet.name, by)
-        truth[subnet.name] = replace(
-            price, p50_ms=price.p50_ms * factor, p95_ms=price.p95_ms * factor, measured=True
-        )
-    return Device(truth)
 
 
 def test_a_pick_is_measured_and_another_found_if_it_does_not_fit(free: Bundle) -> None:

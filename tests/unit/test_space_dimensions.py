@@ -132,6 +132,12 @@ W = Dimension(name="w", values=(0,))
             (R12, R12),
             "have one name",
         ),
+        (None, (R12, W, Dimension(name="d", values=(10, 20))), "have one name"),
+        (
+            (Slot(name="s", dimensions=tuple("abcdef")),),
+            tuple(Dimension(name=name, values=tuple(range(1000))) for name in "abcdef"),
+            "more than 100,000 blocks",
+        ),
     ],
 )
 def test_dimensions_that_cannot_be_are_refused(

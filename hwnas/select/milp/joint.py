@@ -6,6 +6,7 @@ any of them has uses it, and one row that holds their bytes to the budget.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Collection, Sequence
@@ -14,11 +15,16 @@ from itertools import pairwise
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.select.milp.model import Floats, Ints, Model, Rows
 from hwnas.select.milp.search import Optimum, Part, optimise
 from hwnas.table.weights import Atom
 
 __all__ = ["Copy", "Joint", "solve_joint"]
+
+
+_PARTS = 100
+"""Each is relaxed before any is solved, which takes some hundredths of a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +34,12 @@ class Copy:
     Attributes:
         model: all that it may be, and what is good about it.
         groups: block numbers by column, for sets of columns of which at most one is 1.
+        parts: columns of the places that solutions lie in, taken apart by their dimensions.
     """
 
     model: Model
     groups: Sequence[Sequence[tuple[int, Collection[int]]]]
+    parts: Sequence[Ints]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +48,14 @@ class Joint:
 
     Attributes:
         parts: of each copy its columns; None if the budget cannot be met.
-        bytes: that it uses together; if the budget cannot be met, the least that is possible.
-        gap: share by which the sum of gains may be better at most.
+        bytes: that it uses together; if the budget cannot be met, the least that was found;
+            infinite if it is not the bytes that stand in the way.
+        room: by how much the sum of gains may be more, or the least bytes less; 0 if proven.
     """
 
     parts: tuple[Floats, ...] | None
     bytes: float
-    gap: float
+    room: float
 
 
 def solve_joint(
@@ -55,7 +64,6 @@ def solve_joint(
     fixed: Collection[int],
     budget: float,
     seconds: float,
-    starts: Sequence[Sequence[Floats]] = (),
 ) -> Joint:
     """Choose all copies for the greatest sum of gains within ``budget`` bytes.
 
@@ -65,7 +73,9 @@ def solve_joint(
         fixed: blocks that ship anyway.
         budget: bytes.
         seconds: for each of two questions to the solver.
-        starts: what may be solutions, each with a vector per copy.
+
+    Raises:
+        HwnasError: time was up before any choice was found, or proven not to exist.
     """
     taken = set(fixed)
     paid = sum(size for size, users in atoms if not taken.isdisjoint(users))
@@ -74,22 +84,53 @@ def solve_joint(
     sizes = np.array([float(size) for size, _ in open_atoms])
     model = _joined(copies, open_atoms, first)
     columns = first[-1] + np.arange(len(open_atoms))
-    scale = max(budget, 1.0)
+    scale = float(sizes.max(initial=1.0))  # so that what is tolerated is less than a byte
     held = Rows()
     held.add(-math.inf, (budget - paid) / scale, columns, sizes / scale)
-    everything = [Part(np.arange(len(model.gain)))]
-    begin = [_vector(copies, open_atoms, first, start) for start in starts]
-    found = optimise(model.plus(held), everything, time.monotonic() + seconds, begin)
-    if not isinstance(found, Optimum):
-        least = np.zeros(len(model.gain))
-        least[columns] = -sizes / (float(sizes.sum()) or 1.0) * 1000.0
-        cheap = optimise(model.aiming(least), everything, time.monotonic() + seconds)
-        used = sizes @ cheap.x[columns] if isinstance(cheap, Optimum) else math.inf
-        return Joint(None, paid + float(used), math.inf)
-    parts = tuple(found.x[a:b] for a, b in pairwise(first))
-    used = float(sizes @ _used(copies, open_atoms, parts))
-    gap = 0.0 if found.proven else (found.bound - found.value) / (abs(found.value) or 1.0)
-    return Joint(parts, paid + used, gap)
+    everything = _parts(copies, first, columns)
+    found = optimise(model.plus(held), everything, time.monotonic() + seconds)
+    if isinstance(found, Optimum):
+        parts = tuple(found.x[a:b] for a, b in pairwise(first))
+        used = paid + float(sizes @ _used(copies, open_atoms, parts))
+        return Joint(parts, used, 0.0 if found.proven else found.bound - found.value)
+    # Nothing was found: the least bytes tell whether there is nothing, or time was up.
+    total = float(sizes.sum()) or 1.0
+    least = np.zeros(len(model.gain))
+    least[columns] = -sizes * (1000.0 / total)
+    cheap = optimise(model.aiming(least), everything, time.monotonic() + seconds)
+    if cheap == -math.inf:
+        return Joint(None, math.inf, 0.0)
+    if not isinstance(cheap, Optimum):
+        raise _no_time(seconds)
+    parts = tuple(cheap.x[a:b] for a, b in pairwise(first))
+    used = paid + float(sizes @ _used(copies, open_atoms, parts))
+    if used <= budget:
+        return Joint(parts, used, found - float(model.gain @ cheap.x))
+    if found != -math.inf and not cheap.proven:
+        raise _no_time(seconds)
+    return Joint(None, used, 0.0 if cheap.proven else (cheap.bound - cheap.value) * total / 1000.0)
+
+
+def _parts(copies: Sequence[Copy], first: Ints, atoms: Ints) -> list[Part]:
+    """What each copy's parts make together; a copy's are one where there would be too many.
+
+    A relaxation of all at once would mix dimensions, and say little of what is possible.
+    """
+    own: list[Sequence[Ints]] = []
+    for copy in copies:
+        many = math.prod(map(len, own)) * len(copy.parts) > _PARTS
+        own.append([np.arange(len(copy.model.gain))] if many else copy.parts)
+    return [
+        Part(np.concatenate([*(p + at for p, at in zip(parts, first, strict=False)), atoms]))
+        for parts in itertools.product(*own)
+    ]
+
+
+def _no_time(seconds: float) -> HwnasError:
+    return HwnasError(
+        f"in {seconds:g} s no subnets were found that fit together, nor that there are none",
+        "allow more bytes (--max-shipped-bytes), or ask for fewer subnets (-n)",
+    )
 
 
 def _joined(
@@ -131,12 +172,3 @@ def _used(
                 if x[column] > 0.5:
                     chosen.update(blocks)
     return np.array([float(not users.isdisjoint(chosen)) for _, users in atoms])
-
-
-def _vector(
-    copies: Sequence[Copy],
-    atoms: Sequence[tuple[int, frozenset[int]]],
-    first: Ints,
-    start: Sequence[Floats],
-) -> Floats:
-    return np.concatenate([*start, _used(copies, atoms, start)])

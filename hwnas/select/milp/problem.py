@@ -160,17 +160,19 @@ class AdditiveProblem:
         bound = value if found.proven else program.real(first, found.bound)
         return Best(subnet, value, bound, found.proven)
 
-    def nearest(self, limits: Mapping[str, float], floor: float | None = None) -> Subnet:
+    def nearest(
+        self, limits: Mapping[str, float], floor: float | None = None, seconds: float = SECONDS
+    ) -> Subnet:
         """The subnet whose worst excess over ``limits``, as a share of each, is the least.
 
         Of equal ones, that of lower p50. A floor is a limit too: what is missing is its excess.
         """
         program = self._program(Query(limits, floor), ["p50"], elastic=True)
         parts = [program.widened(part) for part in self._parts]
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         found = optimise(program.model(EXCESS), parts, deadline)
         if not isinstance(found, Optimum):
-            self._none(found, SECONDS)
+            self._none(found, seconds)
             raise AssertionError("with all limits loose, every subnet is possible")
         program.hold(EXCESS, found.value)
         again = optimise(program.model("p50"), found.parts, deadline, [found.x])
@@ -189,10 +191,14 @@ class AdditiveProblem:
         best = max((f for f in found if f), key=lambda f: f.value, default=None)
         return {} if best is None else program.duals(first, best.duals)
 
-    def model(self, query: Query) -> Model:
-        """The program of ``query`` itself, for those that put several into one."""
+    def model(self, query: Query) -> tuple[Model, float]:
+        """The program of ``query`` itself, for those that put several into one.
+
+        Also what one unit of its objective is, in that of the quality or metric.
+        """
         first = query.minimize or "quality"
-        return self._program(query, [first]).model(first)
+        program = self._program(query, [first])
+        return program.model(first), program.scale[first]
 
     def _program(self, query: Query, order: Sequence[str], *, elastic: bool = False) -> Program:
         names = {*order, *query.limits, *(["quality"] if query.floor is not None else [])}

@@ -49,6 +49,8 @@ class Program:
         self._structure = structure
         self._size = len(structure.model.gain)
         self._used = np.array([i for blocks in structure.slots.values() for i in blocks])
+        optional = structure.space.skippable
+        self._always = [slot for slot in structure.slots if slot not in optional]
         self._rows = Rows()
         self._tops: list[float] = []
         self._fill: list[Callable[[list[int]], float]] = []
@@ -78,6 +80,13 @@ class Program:
         if linear is None:
             return dict(map(self._atom, atoms)), 0.0
         values = dict(zip(self._used.tolist(), linear.per_block[self._used].tolist(), strict=True))
+        constant = linear.constant
+        # What every choice of a slot has in common would drown how they differ in rounding.
+        for slot in self._always:
+            blocks = self._structure.slots[slot]
+            least = min(values[i] for i in blocks)
+            values |= {i: values[i] - least for i in blocks}
+            constant += least
         peak = linear.peak
         if peak is not None and peak[self._used].max(initial=0.0) > 0:
             high = float(peak[self._used].max())
@@ -85,7 +94,7 @@ class Program:
             for blocks in self._structure.slots.values():
                 self._below(blocks, peak[blocks] / high, column)
             values[column] = high
-        return values, linear.constant
+        return values, constant
 
     def _atom(self, atom: Atom) -> tuple[int, float]:
         size, users = atom
@@ -102,10 +111,11 @@ class Program:
         self._rows.add(-math.inf, 0.0, [*blocks, column], [*values, -1.0])
 
     def _scale(self, values: Floats) -> float:
-        slots = self._structure.slots.values()
-        spread = sum(float(values[blocks].max() - values[blocks].min()) for blocks in slots)
-        skipped = sum(float(np.abs(values[blocks]).max()) for blocks in slots if len(blocks) == 1)
-        return (spread + skipped + float(np.abs(values[self._size :]).sum()) or 1.0) / _RANGE
+        spread = float(np.abs(values[self._size :]).sum())
+        for slot, blocks in self._structure.slots.items():
+            own = values[blocks] if slot in self._always else np.append(values[blocks], 0.0)
+            spread += float(np.ptp(own))
+        return (spread or 1.0) / _RANGE
 
     def limit(self, metric: str, limit: float, sign: float = 1.0) -> None:
         """From now on ``metric`` is at most ``limit``; at least, if ``sign`` is -1."""

@@ -6,7 +6,6 @@ the bundle once.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import signal
 import sys
@@ -22,6 +21,7 @@ from hwnas.bundle import MANIFEST, Bundle
 from hwnas.errors import HwnasError, UsageError
 from hwnas.files import sha256_file
 from hwnas.processes import die_with_parent
+from hwnas.select.quality.text import LARGEST
 from hwnas.select.user_function import UserFunction, load_function
 from hwnas.space import Subnet
 from hwnas.usercode import parse, user_code
@@ -96,7 +96,7 @@ def _load(evaluation: Evaluation) -> tuple[UserFunction, Bundle]:
 
 
 def evaluate(name: str, function: Evaluate, subnet: Subnet, bundle: Bundle) -> float:
-    """Call ``function`` on one subnet and hold what it returns to be a finite number.
+    """Call ``function`` on one subnet and hold what it returns to be a quality.
 
     Raises:
         HwnasError: it raises; names the line.
@@ -111,7 +111,7 @@ def evaluate(name: str, function: Evaluate, subnet: Subnet, bundle: Bundle) -> f
     except (TypeError, ValueError, OverflowError):
         shown = f"a {type(value).__name__}"
     else:
-        if math.isfinite(number):
+        if abs(number) <= LARGEST:
             return number
         shown = str(number)
     raise UsageError(

@@ -22,7 +22,7 @@ from hwnas.frozen import Frozen
 from hwnas.select.protocol import Progress, Terms
 from hwnas.select.quality.additive import anchors
 from hwnas.select.quality.features import feature_names, one_hot
-from hwnas.select.quality.text import read_text
+from hwnas.select.quality.text import LARGEST, read_text
 from hwnas.space import Space, Subnet
 
 __all__ = [
@@ -179,9 +179,15 @@ class Fitted:
         return
 
     def scores(self, subnets: Sequence[Subnet], progress: Progress | None = None) -> list[float]:
-        """Predict; takes no time, so ``progress`` hears nothing."""
-        predicted: list[float] = self._formula.predict(self._one_hot.matrix(subnets)).tolist()
-        return predicted
+        """Predict; takes no time, so ``progress`` hears nothing.
+
+        Raises:
+            UsageError: a prediction is out of all bounds; no predictor that was fitted does that.
+        """
+        predicted = self._formula.predict(self._one_hot.matrix(subnets))
+        if not (np.abs(predicted) <= LARGEST).all():
+            raise UsageError(f"{self.source} predicts what is no quality", _AGAIN)
+        return [float(value) for value in predicted]
 
 
 class FittedSum(Fitted):

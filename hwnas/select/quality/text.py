@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import UsageError
 
-__all__ = ["Cell", "csv_header", "csv_rows", "finite", "read_text"]
+__all__ = ["LARGEST", "Cell", "csv_header", "csv_rows", "finite", "read_text"]
+
+LARGEST = 1e100
+"""No quality is larger: sums and squares of what is stay finite."""
 
 
 class Cell(str):
@@ -40,7 +42,7 @@ def finite(value: object, what: str) -> float:
         what: it is, for the message.
 
     Raises:
-        UsageError: it is missing, no number, or not finite.
+        UsageError: it is missing, no number, not finite, or larger than any quality is.
     """
     fix = "write a finite number with a decimal point, higher being better; or take the line out"
     try:
@@ -50,7 +52,7 @@ def finite(value: object, what: str) -> float:
     except (ValueError, OverflowError):
         shown = "missing" if value is None or value == "" else f"{value!r}, not a number"
         raise UsageError(f"{what} is {shown}", fix) from None
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise UsageError(f"{what} is {number}", fix)
     return number
 

@@ -30,7 +30,7 @@ from hwnas.errors import UsageError
 __all__ = ["read_state_dict"]
 
 _LARGEST = 256 << 20
-"""Bytes of a file; a predictor has some MB."""
+"""Bytes of a file, and of all its tensors; a predictor has some MB."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of the older layout."""
 _DTYPES: dict[str, Any] = {
@@ -149,7 +149,13 @@ def _tensors(found: object, storages: Callable[[_Storage], bytes]) -> dict[str, 
     others = [name for name, value in found.items() if not isinstance(value, _Tensor)]
     if others or not all(isinstance(name, str) for name in found):
         raise ValueError(f"it holds other things than tensors: {str(others[:3])[:80]}")
-    return {name: _array(name, tensor, storages) for name, tensor in found.items()}
+    arrays, size = {}, 0
+    for name, tensor in found.items():
+        arrays[name] = _array(name, tensor, storages)
+        size += arrays[name].nbytes
+        if size > _LARGEST:  # tensors that share a storage are copied
+            raise ValueError(f"its tensors have more than {_LARGEST >> 20} MiB")
+    return arrays
 
 
 def _array(name: str, tensor: _Tensor, storages: Callable[[_Storage], bytes]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ Needs ``pip install 'hwnas[search]'``; what is missing is named when a search st
 """
 
 from hwnas.select.search.hypervolume import Box, hypervolumes, reached
-from hwnas.select.search.report import plot_histories, write_history
+from hwnas.select.search.report import check_history, plot_histories, write_history
 from hwnas.select.search.result import SearchResult
 from hwnas.select.search.run import METHODS, POPULATION, Solve, search
 from hwnas.select.search.surrogate import Surrogate
@@ -16,6 +16,7 @@ __all__ = [
     "SearchResult",
     "Solve",
     "Surrogate",
+    "check_history",
     "hypervolumes",
     "plot_histories",
     "reached",

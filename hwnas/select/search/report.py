@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hwnas._version import __version__
 from hwnas.errors import MissingExtra, UsageError
@@ -13,9 +14,36 @@ from hwnas.files import atomic_file
 from hwnas.select.search.hypervolume import Box
 from hwnas.select.search.result import SearchResult
 
-__all__ = ["plot_histories", "write_history"]
+__all__ = ["check_history", "plot_histories", "write_history"]
 
 _SCHEMA_VERSION = 1
+_PLOTS = (".svg", ".png")
+_FORMS = (".csv", ".json", *_PLOTS)
+
+
+def check_history(path: Path) -> None:
+    """Make sure that a history can be written to ``path``, before anything is evaluated for it.
+
+    Raises:
+        UsageError: another suffix.
+        MissingExtra: matplotlib, for a plot, is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _FORMS:
+        raise UsageError(
+            f"{path} is no form that a history is written in",
+            "end its name in .csv, .json, .svg or .png",
+        )
+    if suffix in _PLOTS:
+        _figure()
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "search") from error
+    return Figure
 
 
 def write_history(result: SearchResult, path: Path, box: Box | None = None) -> None:
@@ -34,23 +62,19 @@ def write_history(result: SearchResult, path: Path, box: Box | None = None) -> N
         MissingExtra: matplotlib, for a plot, is not installed.
         HwnasError: the file cannot be written.
     """
+    check_history(path)
     box = box or result.box
     suffix = path.suffix.lower()
-    if suffix in (".svg", ".png"):
+    if suffix in _PLOTS:
         plot_histories({result.method: [result.history(box)]}, path, box, result.objectives)
     elif suffix == ".json":
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(_as_json(result, box), indent=1) + "\n", "utf-8")
-    elif suffix == ".csv":
+    else:
         with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
             rows = csv.writer(f, lineterminator="\n")
             rows.writerow(_header(result))
             rows.writerows(_rows(result, box))
-    else:
-        raise UsageError(
-            f"{path} is no form that a history is written in",
-            "end its name in .csv, .json, .svg or .png",
-        )
 
 
 def _header(result: SearchResult) -> list[str]:
@@ -109,12 +133,7 @@ def plot_histories(
         MissingExtra: matplotlib is not installed.
         HwnasError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "search") from error
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = _figure()(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     for number, (name, runs) in enumerate(histories.items()):
         for i, run in enumerate(runs):

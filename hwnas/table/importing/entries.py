@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwnas.errors import TableError
 
-__all__ = ["Entry", "number", "pooled_entry", "read_bounded", "unusable"]
+__all__ = ["Entry", "number", "pooled_entry", "read_bounded", "unusable", "whole_number"]
 
 _LARGEST_BYTES = 50_000_000
 """Such files hold some 10^4 entries of 100 bytes."""
@@ -41,8 +41,11 @@ def read_bounded(path: Path) -> str:
     """The text of a file that is not too large to be such a table.
 
     Raises:
-        TableError: it cannot be read, is larger than 50 MB, or is not UTF-8.
+        TableError: it cannot be read, is larger than 50 MB, is not UTF-8, or has a name that
+            cannot be shown: the table will name it in every use.
     """
+    if not path.name.isprintable():
+        raise TableError(f"the name of {str(path)!r} cannot be shown", "rename the file")
     try:
         size = path.stat().st_size
         if size > _LARGEST_BYTES:
@@ -81,6 +84,14 @@ def number(text: str, where: str, what: str, *, zero: bool = False) -> float:
     if value > _WHOLE_MS:
         raise unusable(f"{where}: {what} is {text!r}, which no run takes in its unit")
     return value
+
+
+def whole_number(text: str, where: str, what: str) -> int:
+    """A whole number above 0; arguments and errors as of :func:`number`."""
+    value = number(text, where, what)
+    if value != int(value):
+        raise unusable(f"{where}: {what} is {text!r}, no whole number")
+    return int(value)
 
 
 def unusable(trouble: str) -> TableError:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from hwnas.errors import MissingExtra
-from hwnas.table.importing.entries import Entry, number, read_bounded, unusable
+from hwnas.table.importing.entries import Entry, number, read_bounded, unusable, whole_number
 
 __all__ = ["read_ofa_yaml"]
 
@@ -101,16 +101,11 @@ def _entry(yaml: Any, events: Iterator[Any], key: str, where: str, file: str) ->
         values[event.value] = value.value
     if "mean" not in values:
         raise unusable(f"{where}: {key} has no mean")
-    count = None
-    if "count" in values:
-        runs = number(values["count"], where, f"the count of {key}")
-        if runs != int(runs):
-            raise unusable(f"{where}: the count of {key} is {values['count']!r}, no whole number")
-        count = int(runs)
+    count = values.get("count")
     return Entry(
         key,
         number(values["mean"], where, f"the mean of {key}"),
         number(values["std"], where, f"the std of {key}", zero=True) if "std" in values else None,
-        count,
+        None if count is None else whole_number(count, where, f"the count of {key}"),
         file,
     )

@@ -22,7 +22,7 @@ from hwnas.bundle import Bundle
 from hwnas.errors import TableError, UnknownName, UsageError
 from hwnas.rules import EqualChoice
 from hwnas.space import Space, Subnet
-from hwnas.table.importing.entries import Entry, number, read_bounded, unusable
+from hwnas.table.importing.entries import Entry, number, read_bounded, unusable, whole_number
 from hwnas.table.importing.write import ImportedRow
 from hwnas.table.records import Imported
 
@@ -98,6 +98,9 @@ def _latency(header: Sequence[str], hat: bool, where: str) -> _Columns:
     if twice or "" in header:
         what = f"the column {twice[0]!r} is there twice" if twice and twice[0] else "no name"
         raise unusable(f"{where}: {what if twice else 'a column has no name'}")
+    odd = [name for name in header if not name.isprintable()]
+    if odd:
+        raise unusable(f"{where}: the column {odd[0]!r} cannot be shown")
     if hat:
         lacking = [name for name in HAT_LATENCY if name not in header]
         if lacking:
@@ -121,12 +124,12 @@ def _latency(header: Sequence[str], hat: bool, where: str) -> _Columns:
 def _entry(row: Mapping[str, str], columns: _Columns, where: str, file: str, line: int) -> Entry:
     means = [number(row[name], where, name) * unit for name, unit in columns["mean"]]
     spreads = [number(row[name], where, name, zero=True) * unit for name, unit in columns["std"]]
-    counts = [number(row[name], where, name) for name, _ in columns.get("count", [])]
+    counts = [whole_number(row[name], where, name) for name, _ in columns.get("count", [])]
     return Entry(
         key=f"line {line}",
         mean_ms=math.fsum(means),
         std_ms=math.hypot(*spreads) if spreads else None,
-        count=max(1, int(counts[0])) if counts else None,
+        count=counts[0] if counts else None,
         file=file,
     )
 
@@ -152,7 +155,7 @@ def import_subnets(
 
     Raises:
         TableError: a file is no such table, a row names no subnet, or a subnet comes twice.
-        UsageError: ``columns`` names what is not there.
+        UsageError: ``columns`` names what is not there, or two columns say the same.
     """
     space = bundle.manifest.space
     given = dict(columns or {})
@@ -165,7 +168,7 @@ def import_subnets(
     seen: set[str] = set()
     for file in files:
         for whole in read_subnets(file, hat=hat):
-            said = {given.get(name, name): value for name, value in whole.features.items()}
+            said = _said(whole, given, file)
             seen |= set(whole.features)
             ignored |= {n: None for n in whole.features if given.get(n, n) not in places}
             where = f"{file}, line {whole.line}"
@@ -185,6 +188,20 @@ def import_subnets(
     return list(rows.values()), list(ignored)
 
 
+def _said(whole: Whole, given: Mapping[str, str], file: Path) -> dict[str, str]:
+    """What a row says, under the names that its columns stand for."""
+    said: dict[str, str] = {}
+    for column, value in whole.features.items():
+        name = given.get(column, column)
+        if name in said:
+            raise UsageError(
+                f"two columns of {file} say {name!r}, one of them {column!r}",
+                "map one of them, or leave the other out of the file",
+            )
+        said[name] = value
+    return said
+
+
 def _places(space: Space) -> dict[str, str]:
     """What a column may say, each with its sort."""
     depths = {r.name: "depth" for r in space.rules if not isinstance(r, EqualChoice)}
@@ -199,23 +216,33 @@ def _places(space: Space) -> dict[str, str]:
 
 def _subnet(space: Space, said: Mapping[str, str], where: str) -> Subnet:
     places = _places(space)
+    parts: dict[str, dict[str, int]] = {"dimension": {}, "depth": {}}
+    choices = {}
+    for name, text in said.items():
+        if places[name] == "slot":
+            choices[name] = _choice(space.slot(name).choices, text, f"{where}: {name}")
+        elif name != "subnet":
+            parts[places[name]][name] = _whole(text, f"{where}: {name}")
     try:
         if "subnet" in said:
-            return space.find(said["subnet"])
-        parts: dict[str, dict[str, int]] = {"dimension": {}, "depth": {}}
-        choices = {}
-        for name, text in said.items():
-            if places[name] == "slot":
-                choices[name] = _choice(space.slot(name).choices, text, f"{where}: {name}")
-            else:
-                parts[places[name]][name] = _whole(text, f"{where}: {name}")
-        return space.compose(parts["dimension"], parts["depth"], choices)
+            found = space.find(said["subnet"])
+        else:
+            found = space.compose(parts["dimension"], parts["depth"], choices)
     except UnknownName as error:
         raise TableError(
             f"{where} does not say which subnet it is: {error.cause}",
             "name columns as the space's dimensions, depth rules and slots are named (--map "
             "COLUMN=NAME), or add a column 'subnet'",
         ) from error
+    own = space.parts(found)
+    known: dict[str, object] = {**own.choices, **own.depths, **own.dimensions}
+    for name, value in {**choices, **parts["depth"], **parts["dimension"]}.items():
+        # A slot that does not run may say anything.
+        if known.get(name, value) != value:
+            raise unusable(
+                f"{where} contradicts itself: {found.name} has {known[name]} at {name}, not {value}"
+            )
+    return found
 
 
 def _choice(choices: Sequence[str], text: str, where: str) -> str:

@@ -113,7 +113,8 @@ size_t hwnas_input_count(const hwnas_switcher* switcher) {
 }
 
 const hwnas_tensor_spec* hwnas_input(const hwnas_switcher* switcher, size_t index) {
-  return switcher == nullptr ? nullptr : item(switcher->network().inputs, index);
+  const auto* found = switcher == nullptr ? nullptr : item(switcher->network().inputs, index);
+  return found == nullptr ? nullptr : *found;
 }
 
 size_t hwnas_output_count(const hwnas_switcher* switcher) {
@@ -121,7 +122,8 @@ size_t hwnas_output_count(const hwnas_switcher* switcher) {
 }
 
 const hwnas_tensor_spec* hwnas_output(const hwnas_switcher* switcher, size_t index) {
-  return switcher == nullptr ? nullptr : item(switcher->network().outputs, index);
+  const auto* found = switcher == nullptr ? nullptr : item(switcher->network().outputs, index);
+  return found == nullptr ? nullptr : *found;
 }
 
 const hwnas_tensor_spec* hwnas_subnet_input(const hwnas_switcher* switcher, size_t subnet,

@@ -46,6 +46,20 @@ std::vector<Switcher::Specs> public_signatures(const Manifest& manifest) {
   return result;
 }
 
+// Of several as large, the network's own.
+std::vector<const hwnas_tensor_spec*> largest_specs(
+    const std::vector<Switcher::Specs>& all, std::vector<hwnas_tensor_spec> Switcher::Specs::*side) {
+  std::vector<const hwnas_tensor_spec*> result;
+  for (const hwnas_tensor_spec& spec : all.front().*side) result.push_back(&spec);
+  for (const Switcher::Specs& specs : all) {
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      const hwnas_tensor_spec& own = (specs.*side)[i];
+      if (own.bytes > result[i]->bytes) result[i] = &own;
+    }
+  }
+  return result;
+}
+
 // The subnet with the most weights; of several, the one with the largest inputs.
 std::size_t largest(const Manifest& manifest) {
   const auto size = [&](const Subnet& subnet) {
@@ -65,6 +79,7 @@ Switcher::Switcher(const std::string& path, const hwnas_options& options)
       runtime_(Runtime::load(options.runtime_library)),
       environment_(runtime_, checked_threads(options.threads)),
       specs_(public_signatures(manifest())),
+      network_{largest_specs(specs_, &Specs::inputs), largest_specs(specs_, &Specs::outputs)},
       states_(std::make_shared<ThreadStates>(runtime_, manifest().subnets.size())) {
   current_ = options.subnet != nullptr ? find(options.subnet) : largest(manifest());
   if (manifest().finalised) check_finalised(*manifest().finalised, runtime_.version(), path);

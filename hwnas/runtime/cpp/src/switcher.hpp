@@ -27,7 +27,12 @@ class Switcher {
     std::vector<hwnas_tensor_spec> inputs;
     std::vector<hwnas_tensor_spec> outputs;
   };
-  const Specs& network() const { return specs_.front(); }
+  // Each input and output as the subnet has it that takes or gives the most.
+  struct Network {
+    std::vector<const hwnas_tensor_spec*> inputs;
+    std::vector<const hwnas_tensor_spec*> outputs;
+  };
+  const Network& network() const { return network_; }
   const Specs& specs(const Subnet& subnet) const { return specs_[subnet.signature]; }
 
   // Failure HWNAS_ERROR_UNKNOWN_SUBNET lists those that there are.
@@ -51,7 +56,8 @@ class Switcher {
   Runtime& runtime_;
   Environment environment_;
   std::vector<Owned<OrtSession>> sessions_;  // by index of the segment
-  std::vector<Specs> specs_;  // by index of the signature
+  const std::vector<Specs> specs_;  // by index of the signature
+  const Network network_;
   std::shared_ptr<ThreadStates> states_;
   // Relaxed is enough: no other memory is handed over with it.
   std::atomic<std::size_t> current_{0};

@@ -147,8 +147,9 @@ typedef struct hwnas_tensor_spec {
   size_t bytes;         /* of one tensor, C-contiguous */
 } hwnas_tensor_spec;
 
-/* Inputs and outputs of the network, as its largest subnet takes and gives them. NULL if out of
-   range. */
+/* Inputs and outputs of the network, each as the subnet has it that takes or gives the most: memory
+   of that size is enough for every subnet, but one that takes less reads it as being of its own
+   shape. NULL if out of range. */
 HWNAS_API size_t hwnas_input_count(const hwnas_switcher* switcher);
 HWNAS_API const hwnas_tensor_spec* hwnas_input(const hwnas_switcher* switcher, size_t index);
 HWNAS_API size_t hwnas_output_count(const hwnas_switcher* switcher);

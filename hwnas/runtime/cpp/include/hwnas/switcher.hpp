@@ -113,6 +113,7 @@ class Switcher {
   void set_current(std::size_t index) { check(hwnas_set_current(handle_, index)); }
   void set_current(const std::string& name) { set_current(find(name)); }
 
+  // Each as the subnet has it that takes or gives the most.
   std::vector<TensorSpec> inputs() const {
     std::vector<TensorSpec> result;
     for (std::size_t i = 0; i < hwnas_input_count(handle_); ++i) {
