@@ -65,7 +65,10 @@ def command(
     from hwnas.supernets.resolution import set_resolutions
 
     if weights is not None and not weights.is_file():
-        raise UsageError(f"there is no weights file {weights}", "check the path of --weights")
+        raise UsageError(
+            f"there is no weights file {weights}",
+            "check the path; it may be .safetensors or what torch wrote",
+        )
     where = supernet.rpartition(":")[0]
     refuse_overlap(path, [weights, Path(where) if where.endswith(".py") else None])
     network = load(supernet, weights)
